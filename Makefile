@@ -1,0 +1,57 @@
+# One virtual environment in .venv, from pinned and hashed requirements. See README.md.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: demo test lint run bench bench-smoke fmt schema lock clean venv
+
+demo: $(STAMP)
+	$(BIN)/python -m tests.flows.demo
+
+test: $(STAMP) lint
+	$(BIN)/python -m pytest -m "not long"
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/flake8-async --enable=ASYNC --disable=ASYNC109,ASYNC119 spiderwebd tests
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+run: $(STAMP)
+	$(BIN)/spiderwebd run --state-dir .spiderwebd
+
+bench: $(STAMP)
+	$(BIN)/python -m tests.bench.run
+
+bench-smoke: $(STAMP)
+	$(BIN)/python -m tests.bench.run --smoke
+
+fmt: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+schema: $(STAMP)
+	$(BIN)/spiderwebd schema > spiderwebd/core/protocol.schema.json
+
+# Needs uv. Universal: one file with the hashes of every platform and Python, and no addresses.
+lock:
+	for f in run dev; do uv pip compile -q --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-annotate --no-header requirements/$$f.in -o requirements/$$f.txt; done
+
+venv: $(STAMP)
+
+$(STAMP): requirements/dev.txt pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is missing: apt install python3" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed: apt install python3 (Debian 12 or later)" >&2; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || \
+	  { echo "the venv module is missing: apt install python3-venv" >&2; exit 1; }
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r requirements/dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $(STAMP)
+
+clean:
+	rm -rf $(VENV) .spiderwebd build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
