@@ -1,0 +1,1 @@
+from spiderwebd.work.kinds import *  # shim

@@ -1,0 +1,1 @@
+from spiderwebd.work.rules import *  # shim

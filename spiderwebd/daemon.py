@@ -1,0 +1,345 @@
+"""The nursery tree: what starts in which order, and what stops in the reverse of it.
+
+house ⊃ store ⊃ links ⊃ sessions and sweeps ⊃ accept. To stop: accept ends first, sessions come to
+rest until the deadline, links say goodbye, the store commits what is left, the house closes.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import ssl
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from random import Random
+
+import trio
+
+from spiderwebd import __version__, log, systemd
+from spiderwebd.clock import Clock, SystemClock
+from spiderwebd.config import ConfigError, Loaded
+from spiderwebd.config_settings import Settings
+from spiderwebd.core.codes import Close, Code, Refused
+from spiderwebd.core.compaction import Thresholds
+from spiderwebd.core.ram import Budget
+from spiderwebd.core.state import Rules
+from spiderwebd.log_events import EventName
+from spiderwebd.metrics import Metrics
+from spiderwebd.session import sweeps
+from spiderwebd.session.agents import AgentFolder
+from spiderwebd.session.desk import HouseDesk
+from spiderwebd.session.ports import House
+from spiderwebd.session.registry import Registry, fresh_id
+from spiderwebd.store.store import Store, open_store
+from spiderwebd.tokens import Principal, Role, TokenError, TokenFile
+from spiderwebd.wire.conversation import Reception
+from spiderwebd.wire.door import Door, DoorRules
+from spiderwebd.wire.framing import FrameLimits
+from spiderwebd.wire.keepalive import KeepaliveSweep
+from spiderwebd.wire.link import LinkEnd, LinkLimits
+from spiderwebd.wire.listen import Endpoint, adopt, open_tcp, open_unix, with_tls
+from spiderwebd.work.blocking import InThreads
+from spiderwebd.work.documents import DocumentFolders
+from spiderwebd.work.slots import FirstComeSlots
+
+DATABASE = "spiderwebd.db"
+LINK_GOODBYE_SECONDS = 2.5
+"""From 1001 to the last closed socket; a link's own bound is 2 s."""
+BLOCKING_THREADS = 4
+"""Threads for workers' files and documents; the store has its own."""
+
+
+def rules_of(settings: Settings) -> Rules:
+    """Return what sessions live by, from the settings."""
+    memory, manager = settings.memory, settings.memory_manager
+    return Rules(
+        budget=Budget(
+            max_entries=memory.max_entries,
+            max_bytes=memory.max_bytes,
+            max_tokens=memory.max_tokens,
+            max_tombstones=memory.max_tombstones,
+            max_summaries=memory.max_summaries,
+            max_summary_bytes=memory.max_summary_bytes,
+        ),
+        thresholds=Thresholds(
+            entry_ratio=manager.entry_ratio, byte_ratio=manager.byte_ratio, batch=manager.batch
+        ),
+        message_bytes=settings.limits.message_bytes,
+        summary_bytes=memory.summary_bytes,
+        max_tasks=settings.planner.max_tasks,
+        parallel_tasks=settings.workers.per_session,
+        goals_queued=settings.limits.goals_queued,
+        chats_queued=settings.limits.inbox,
+        goal_ms=int(settings.workers.goal_seconds * 1000),
+        requests_kept=settings.events.requests_kept,
+        heartbeat_ms=int(settings.heartbeat.interval_seconds * 1000),
+    )
+
+
+def announced_limits(settings: Settings) -> dict[str, int]:
+    """Return the limits that session.ack tells every client."""
+    return {
+        "frameBytes": settings.limits.frame_bytes,
+        "messageBytes": settings.limits.message_bytes,
+        "inbox": settings.limits.inbox,
+        "queries": settings.limits.queries,
+        "goalsQueued": settings.limits.goals_queued,
+        "tasksPerGoal": settings.planner.max_tasks,
+        "tasksParallel": settings.workers.per_session,
+        "eventsKept": settings.events.keep_count,
+        "requestsKept": settings.events.requests_kept,
+    }
+
+
+@dataclass(slots=True)
+class Daemon:
+    """One run of the service; `main` is what trio runs."""
+
+    loaded: Loaded
+    reload: Callable[[], Loaded]
+    """Reads the configuration again; raises ConfigError, and then the old one stays."""
+    ready_json: bool = False
+    clock: Clock = field(default_factory=SystemClock)
+    metrics: Metrics = field(default_factory=Metrics)
+    _stop: trio.Event = field(default_factory=trio.Event)
+    _drain_scope: trio.CancelScope = field(default_factory=trio.CancelScope)
+    _house: House | None = None
+
+    @property
+    def settings(self) -> Settings:
+        """The settings in force."""
+        return self.loaded.settings
+
+    async def main(self) -> None:
+        """Serve until SIGTERM or SIGINT.
+
+        Raises:
+            SpiderwebError: an address cannot be bound, a token file or database cannot be used.
+        """
+        log.event("started", version=__version__)
+        directory = self.settings.state.directory
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        tokens = TokenFile(directory, self.clock)
+        tokens.ensure_default()
+        async with trio.open_nursery() as house_nursery:
+            await house_nursery.start(self._signals, name="signals")
+            async with open_store(
+                directory / DATABASE,
+                synchronous="FULL" if self.settings.store.synchronous == "full" else "NORMAL",
+                queue_submissions=self.settings.store.queue,
+                backlog_bytes=self.settings.store.backlog_bytes,
+                on_state=self._on_storage,
+                on_fault=lambda error, records: self._on_fault("store", error),
+            ) as store:
+                await self._serve(store, tokens)
+            house_nursery.cancel_scope.cancel(reason="the daemon has stopped")
+        log.event("stopped")
+
+    async def _serve(self, store: Store, tokens: TokenFile) -> None:
+        settings = self.settings
+        agents = AgentFolder(settings.agents.directory)
+        house = House(
+            writer=store.writer,
+            reader=store.reader,
+            clock=self.clock,
+            rules=rules_of(settings),
+            desk=HouseDesk(
+                reader=store.reader,
+                writer=store.writer,
+                agents=agents,
+                files_root=settings.state.directory / "files",
+                documents=DocumentFolders(settings.workers.document_directories),
+                blocking=InThreads(trio.CapacityLimiter(BLOCKING_THREADS)),
+                slots=FirstComeSlots(settings.workers.total),
+                task_seconds=lambda: self.settings.workers.task_seconds,
+                on_fault=self._on_fault,
+            ),
+            agents=agents,
+            on_fault=self._on_fault,
+            fresh_id=fresh_id,
+            announced_limits=announced_limits(settings),
+            inbox_limit=settings.limits.inbox,
+            query_limit=settings.limits.queries,
+        )
+        self._house = house
+        registry = Registry(house, settings.limits.sessions, settings.sessions.hibernate_seconds)
+        keepalive = KeepaliveSweep(
+            idle_seconds=settings.keepalive.interval_seconds,
+            silent_seconds=settings.keepalive.timeout_seconds,
+        )
+        verify = partial(self._verify, tokens)
+        reception = Reception(
+            registry=registry,
+            keepalive=keepalive,
+            verify=verify,
+            limits=lambda: self._link_limits(),
+            connect_seconds=settings.limits.connect_seconds,
+            inbox_seconds=settings.limits.connect_seconds,
+            on_attach=self._on_attach,
+            on_refused=lambda peer: log.event("authentication_refused", peer=peer),
+            on_end=self._on_link_end,
+        )
+        door = Door(
+            DoorRules(
+                head_bytes=settings.limits.head_bytes,
+                head_seconds=settings.limits.head_seconds,
+                handshakes=settings.limits.attach_handshakes,
+                links=settings.limits.links,
+                allowed_origins=frozenset(settings.listen.allowed_origins),
+            ),
+            serve_link=reception.serve_link,
+            verify=verify,
+            readiness=lambda: self._readiness(store),
+            metrics=self.metrics.render,
+            may_read_metrics=lambda principal, peer: principal is not None,
+            on_fault=lambda where, error: self._on_fault(where, error, ""),
+        )
+        self.metrics.before_render.append(partial(self._refresh, registry, door, store))
+        endpoints = await self._listen()
+        try:
+            async with trio.open_nursery() as links:
+                async with trio.open_nursery() as sessions:
+                    await sessions.start(registry.run, name="registry")
+                    for sweep in self._sweeps(registry, keepalive, store):
+                        sessions.start_soon(sweep)
+                    async with trio.open_nursery() as accept:
+                        listeners = [endpoint.listener for endpoint in endpoints]
+                        await accept.start(
+                            partial(trio.serve_listeners, door.serve, listeners, handler_nursery=links),
+                            name="accept",
+                        )
+                        self._say_ready(endpoints)
+                        await self._stop.wait()
+                        door.draining = True
+                        accept.cancel_scope.cancel(reason="the daemon stops")
+                    await self._drain(registry)
+                    sessions.cancel_scope.cancel(reason="the daemon stops")
+                keepalive.close_all(Close.GOING_AWAY)
+                links.cancel_scope.deadline = trio.current_time() + LINK_GOODBYE_SECONDS
+        finally:
+            for endpoint in endpoints:
+                endpoint.remove()
+
+    async def _drain(self, registry: Registry) -> None:
+        log.event("stopping", grace_seconds=self.settings.shutdown.grace_seconds)
+        systemd.notify(STOPPING=1, STATUS="draining")
+        deadline = trio.current_time() + self.settings.shutdown.grace_seconds
+        with self._drain_scope:
+            await registry.drain(deadline)
+
+    async def _listen(self) -> list[Endpoint]:
+        listen = self.settings.listen
+        inherited = adopt(systemd.listen_sockets())
+        if inherited:
+            endpoints = inherited
+        else:
+            endpoints = await open_tcp(listen.host, listen.port)
+            if listen.unix_socket is not None:
+                endpoints.append(open_unix(listen.unix_socket))
+        if listen.tls_certificate is None or listen.tls_key is None:
+            return endpoints
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(listen.tls_certificate, listen.tls_key)
+        return [with_tls(each, context) if each.transport == "tcp" else each for each in endpoints]
+
+    def _sweeps(
+        self, registry: Registry, keepalive: KeepaliveSweep, store: Store
+    ) -> Sequence[Callable[[], Awaitable[object]]]:
+        settings = self.settings
+        found: list[Callable[[], Awaitable[object]]] = [
+            partial(sweeps.memory_manager_sweep, registry, lambda: self.settings.memory_manager.interval_seconds),
+            partial(sweeps.hibernation_sweep, registry),
+            keepalive.run,
+        ]
+        if settings.heartbeat.enabled:
+            random = Random()  # noqa: S311  # spreads load, guards nothing
+            found.append(partial(sweeps.heartbeat_sweep, registry, settings.heartbeat.jitter_seconds, random))
+        return found
+
+    async def _signals(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as arrivals:
+            task_status.started()
+            async for number in arrivals:
+                if number == signal.SIGHUP:
+                    self._reload()
+                elif self._stop.is_set():
+                    self._drain_scope.cancel(reason="a second signal: now")
+                else:
+                    self._stop.set()
+
+    def _reload(self) -> None:
+        systemd.reloading()
+        try:
+            loaded = self.reload()
+        except ConfigError as error:
+            log.event("reload_refused", reason=str(error))
+            systemd.notify(READY=1, STATUS="reload refused; the old configuration stays")
+            return
+        self.loaded = loaded
+        log.set_level(loaded.settings.log.level)
+        if self._house is not None:
+            self._house.rules = rules_of(loaded.settings)
+            self._house.announced_limits = announced_limits(loaded.settings)
+        log.event("reloaded")
+        systemd.notify(READY=1, STATUS="serving")
+
+    def _say_ready(self, endpoints: Sequence[Endpoint]) -> None:
+        addresses = [endpoint.address for endpoint in endpoints]
+        if self.ready_json:
+            line = {"event": "ready", "listen": addresses[0], "addresses": addresses, "version": __version__}
+            sys.stdout.write(json.dumps(line) + "\n")
+            sys.stdout.flush()
+        log.event("ready", listen=", ".join(addresses))
+        systemd.notify(READY=1, STATUS=f"serving on {', '.join(addresses)}")
+
+    def _link_limits(self) -> LinkLimits:
+        limits = self.settings.limits
+        return LinkLimits(
+            frames=FrameLimits(message_bytes=limits.frame_bytes),
+            outbox_frames=limits.outbox_frames,
+            outbox_bytes=limits.outbox_bytes,
+            open_seconds=limits.head_seconds,
+            write_seconds=limits.write_seconds,
+        )
+
+    def _verify(self, tokens: TokenFile, token: str) -> Principal | None:
+        try:
+            return tokens.verify(token)
+        except TokenError as error:
+            log.get_logger(__name__).error("tokens cannot be checked; nobody gets in", reason=str(error))
+            return None
+
+    def _readiness(self, store: Store) -> Refused | None:
+        if store.writer.degraded:
+            return Refused("The disk cannot be written; the store is degraded.", Code.STORAGE_UNAVAILABLE)
+        return None
+
+    def _refresh(self, registry: Registry, door: Door, store: Store) -> None:
+        self.metrics.links = door.links
+        self.metrics.sessions_awake = len(registry.awake)
+        self.metrics.log_drops = log.dropped()
+
+    def _on_attach(self, principal: Principal, agent: str, key: str, peer: str) -> None:
+        self.metrics.links_opened += 1
+        log.event("attach", principal=principal.name, role=principal.role.value, agent=agent, session=key, peer=peer)
+
+    def _on_link_end(self, end: LinkEnd, key: str) -> None:
+        if end.code == Close.SLOW_CONSUMER:
+            self.metrics.outbox_drops += 1
+        log.get_logger(__name__).debug("link ended", code=end.code, reason=end.reason, session=key)
+
+    def _on_fault(self, where: str, error: BaseException, key: str = "") -> None:
+        self.metrics.faults[where] += 1
+        name: EventName = "session_fault" if where in ("session", "chat", "query", "task") else "loop_fault"
+        if where in ("link", "door"):
+            name = "link_fault"
+        log.event(name, where=where, session=key, exc_info=error)
+
+    def _on_storage(self, degraded: bool, reason: str) -> None:
+        if degraded:
+            log.event("storage_degraded", reason=reason)
+        else:
+            log.event("storage_recovered")
+

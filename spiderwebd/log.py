@@ -1,0 +1,361 @@
+"""Logging: structlog into the journal with its fields, or one line of text or JSON on standard error.
+
+What is logged goes into a bounded queue; one thread writes it. The loop never waits for a terminal,
+a pipe or the journal: when the queue is full a line is dropped and counted (`dropped`). Session keys
+and tokens are secrets: the `session` field keeps six characters, and whatever looks like a token is
+hidden wherever it stands.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import queue
+import re
+import socket
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import structlog
+from logging_journald import JournaldTransport
+from structlog.contextvars import bound_contextvars
+from typing_extensions import override
+
+from spiderwebd.log_events import EVENTS, EventName
+
+__all__ = ["bound", "dropped", "event", "get_logger", "session_label", "set_level", "setup", "shutdown"]
+
+JOURNAL_SOCKET = Path("/run/systemd/journal/socket")
+QUEUE_LINES = 4096
+MESSAGE_CHARACTERS = 4096
+FIELD_CHARACTERS = 1024
+EXCEPTION_CHARACTERS = 32_768
+SHUTDOWN_SECONDS = 2.0
+
+# The daemon's own loggers stand under this name. Libraries log under theirs, at warning and above:
+# their debug lines may quote frames.
+ROOT = "spiderwebd"
+PRIORITIES = {logging.CRITICAL: 2, logging.ERROR: 3, logging.WARNING: 4, logging.INFO: 6, logging.DEBUG: 7}
+"""Journal priorities, as syslog(3) numbers them."""
+
+FIELD_ORDER = ("session", "agent", "request", "goal", "task")
+"""The fields that say where a line comes from stand first, in this order."""
+
+_SECRET_NAMES = {"token", "authorization", "password", "secret", "key", "session_key"}
+_TOKEN = re.compile(r"sw_[A-Za-z0-9_-]{16,}")
+_HIDDEN = "[hidden]"
+
+# At import: a module that logs before `setup` must not print on standard output, structlog's default.
+structlog.configure(
+    processors=[
+        structlog.stdlib.filter_by_level,
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.format_exc_info,
+        structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+    ],
+    logger_factory=structlog.stdlib.LoggerFactory(),
+    wrapper_class=structlog.stdlib.BoundLogger,
+    cache_logger_on_first_use=True,
+)
+
+bound = bound_contextvars
+"""`with bound(session=..., agent=...):` adds fields to every line of this task and of its children."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Sink:
+    """Where lines go."""
+
+    write: Callable[[_Line], None]
+    close: Callable[[], None] = lambda: None
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    created: float
+    level: str
+    priority: int
+    logger: str
+    message: str
+    fields: dict[str, str | int | float | bool | None]
+    exception: str
+    event: EventName | None
+
+
+def session_label(key: str) -> str:
+    """Return what may be shown of a session key: its first six characters."""
+    return key[:6]
+
+
+def get_logger(name: str) -> structlog.stdlib.BoundLogger:
+    """Return the logger of a module; `name` is its `__name__`."""
+    logger: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(name)
+    return logger
+
+
+def event(name: EventName, /, **fields: object) -> None:
+    """Log an operator event: its fixed text, priority and MESSAGE_ID, with these fields."""
+    entry = EVENTS[name]
+    # bind takes any name for a field; log would take `level` for its own.
+    get_logger(f"{ROOT}.events").bind(**fields).log(entry.level, entry.text, operator_event=name)
+
+
+def setup(
+    level: str,
+    format: str,  # noqa: A002  # the name the configuration uses
+    *,
+    descriptor: int = 2,
+    environment: Mapping[str, str] = os.environ,
+    journal_socket: Path = JOURNAL_SOCKET,
+) -> None:
+    """Start logging to a file descriptor or to the journal; a second call replaces the first.
+
+    level: debug, info, warning or error. format: auto, text, json or journal; auto is journal when
+    JOURNAL_STREAM names the descriptor. A journal that cannot be reached is replaced by text with
+    `<priority>` prefixes, and said so: logging never keeps the daemon from starting.
+    """
+    shutdown()
+    sink, failure = _sink(format, descriptor, environment, journal_socket)
+    handler = _QueueHandler(sink)
+    _State.handler = handler
+    logging.getLogger().addHandler(handler)
+    set_level(level)
+    if failure:
+        get_logger(ROOT).warning("the journal cannot be reached; logging as text instead", reason=failure)
+
+
+def set_level(level: str) -> None:
+    """Change the level of the daemon's own loggers, at once: debug, info, warning or error."""
+    logging.getLogger(ROOT).setLevel(level.upper())
+
+
+def dropped() -> int:
+    """Return how many lines were lost since `setup`, for want of room or because writing failed."""
+    return _State.handler.dropped if _State.handler else 0
+
+
+def shutdown(seconds: float = SHUTDOWN_SECONDS) -> bool:
+    """Write what waits, for at most so many seconds, and stop; return whether all was written."""
+    handler, _State.handler = _State.handler, None
+    if handler is None:
+        return True
+    logging.getLogger().removeHandler(handler)
+    return handler.finish(seconds)
+
+
+class _State:
+    """The process has one log."""
+
+    handler: _QueueHandler | None = None
+
+
+class _QueueHandler(logging.Handler):
+    """Take records from any thread without waiting; one thread of its own writes them."""
+
+    def __init__(self, sink: _Sink) -> None:
+        super().__init__()
+        # Each number has one writer at a time: the handler's lock, and the thread.
+        self._lost = 0
+        self._failed = 0
+        self._reported = 0
+        self._abandoned = False
+        self._sink = sink
+        self._queue: queue.Queue[_Line | None] = queue.Queue(QUEUE_LINES)
+        # A daemon thread: a terminal that hangs must not hold up the end of the process.
+        self._thread = threading.Thread(target=self._run, name="log", daemon=True)
+        self._thread.start()
+
+    @property
+    def dropped(self) -> int:
+        """Lines that found no room or could not be written."""
+        return self._lost + self._failed
+
+    @override
+    def emit(self, record: logging.LogRecord) -> None:
+        """Queue a record, or count it as dropped."""
+        try:
+            self._queue.put_nowait(_line(record))
+        except Exception:
+            # The queue is full; or a field's own __str__ fails, and must not take down its task.
+            self._lost += 1
+
+    def finish(self, seconds: float) -> bool:
+        """Let the thread write what waits; return whether it ended in time."""
+        deadline = time.monotonic() + seconds
+        try:
+            self._queue.put(None, timeout=seconds)
+            self._thread.join(max(0.0, deadline - time.monotonic()))
+        except queue.Full:
+            pass  # the thread is alive, and hangs
+        self._abandoned = self._thread.is_alive()
+        return not self._abandoned
+
+    def _run(self) -> None:
+        while (line := self._queue.get()) is not None and not self._abandoned:
+            self._put(line)
+            self._report_lost()
+        self._report_lost()
+        self._sink.close()
+
+    def _report_lost(self) -> None:
+        if count := self._lost - self._reported:
+            self._reported += count
+            text = "log lines were dropped: no room, or no text could be made of them"
+            self._put(_Line(time.time(), "warning", 4, ROOT, text, {"count": count}, "", None))
+
+    def _put(self, line: _Line) -> None:
+        try:
+            self._sink.write(line)
+        except (OSError, ValueError):
+            # There is nowhere left to say so but the counter.
+            self._failed += 1
+
+
+def _line(record: logging.LogRecord) -> _Line:
+    """Make a line of a record of structlog or of a library; everything in it bounded and cleaned."""
+    if isinstance(record.msg, dict):
+        fields: dict[str, Any] = dict(record.msg)
+        message = str(fields.pop("event", ""))
+        exception = str(fields.pop("exception", ""))
+    else:
+        fields, message, exception = {}, record.getMessage(), ""
+        if record.exc_info and record.exc_info[0]:
+            exception = logging.Formatter().formatException(record.exc_info)
+    name: EventName | None = fields.pop("operator_event", None)
+    # Context variables come in no order of their own.
+    ordered = [known for known in FIELD_ORDER if known in fields] + [
+        other for other in fields if other not in FIELD_ORDER
+    ]
+    return _Line(
+        created=record.created,
+        level=record.levelname.lower(),
+        priority=EVENTS[name].priority if name else PRIORITIES.get(record.levelno, 6),
+        logger=record.name,
+        message=_clean(message, MESSAGE_CHARACTERS),
+        fields={field: _clean_field(field, fields[field]) for field in ordered},
+        exception=_clean(exception, EXCEPTION_CHARACTERS),
+        event=name,
+    )
+
+
+def _clean(text: str, most: int) -> str:
+    text = _TOKEN.sub(_HIDDEN, text).encode("utf-8", "backslashreplace").decode("utf-8")
+    return text if len(text) <= most else f"{text[:most]}... ({len(text)} characters)"
+
+
+def _clean_field(name: str, value: object) -> str | int | float | bool | None:
+    if name in _SECRET_NAMES:
+        return _HIDDEN
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if name == "session":
+        return session_label(str(value))
+    return _clean(str(value), FIELD_CHARACTERS)
+
+
+def _sink(
+    format: str,  # noqa: A002  # the name the configuration uses
+    descriptor: int,
+    environment: Mapping[str, str],
+    journal_socket: Path,
+) -> tuple[_Sink, str]:
+    """Return where lines go, and why the journal was not taken though it was wanted."""
+    failure = ""
+    if format == "journal" or (format == "auto" and _journal_reads(descriptor, environment)):
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
+                probe.connect(str(journal_socket))
+        except OSError as error:
+            failure = f"{journal_socket}: {error.strerror or error}"
+        else:
+            # Addressed anew for each line, so that a restarted journald is found again.
+            transport = JournaldTransport(journal_socket, connected=False)
+            return _Sink(lambda line: transport.send(journal_fields(line)), transport.socket.close), ""
+    render = _json if format == "json" else _prefixed if failure else _text
+    return _Sink(lambda line: _write_all(descriptor, render(line).encode())), failure
+
+
+def _journal_reads(descriptor: int, environment: Mapping[str, str]) -> bool:
+    """Whether JOURNAL_STREAM (device:inode, systemd.exec(5)) is this descriptor."""
+    try:
+        status = os.fstat(descriptor)
+    except OSError:
+        return False
+    return environment.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
+
+
+def journal_fields(line: _Line) -> list[tuple[str, Any]]:
+    """Return the fields of a line as the journal keeps them: the message, and each field by itself."""
+    message = f"{_sentence(line)}\n{line.exception}" if line.exception else _sentence(line)
+    pairs: list[tuple[str, Any]] = [
+        ("MESSAGE", message),
+        ("PRIORITY", line.priority),
+        ("SYSLOG_IDENTIFIER", ROOT),
+        ("SYSLOG_PID", os.getpid()),
+        ("SPIDERWEB_LOGGER", line.logger),
+    ]
+    if line.event:
+        pairs += [("MESSAGE_ID", EVENTS[line.event].message_id), ("SPIDERWEB_EVENT", line.event)]
+    pairs += [(f"SPIDERWEB_{_field_name(name)}", value) for name, value in line.fields.items()]
+    return pairs
+
+
+def _field_name(name: str) -> str:
+    # The journal takes A-Z, 0-9 and _, 64 characters in all (systemd.journal-fields(7)).
+    return re.sub(r"[^A-Z0-9_]", "_", name.upper())[:54]
+
+
+def _sentence(line: _Line) -> str:
+    """Put message and fields on one line; nothing in a value can break it or move a cursor."""
+    return " ".join(
+        [_plain(line.message), *(f"{name}={_quoted(value)}" for name, value in line.fields.items())]
+    )
+
+
+def _plain(text: str) -> str:
+    return text if text.isprintable() else json.dumps(text)[1:-1]
+
+
+def _quoted(value: object) -> str:
+    text = str(value)
+    if not text.isprintable():
+        return json.dumps(text)
+    return json.dumps(text, ensure_ascii=False) if not text or re.search(r'[\s"=]', text) else text
+
+
+def _time(line: _Line) -> str:
+    return datetime.fromtimestamp(line.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _text(line: _Line) -> str:
+    lines = [f"{_time(line)} {line.level:<8} {_sentence(line)}"]
+    lines += [f"    {_plain(row)}" for row in line.exception.splitlines()]
+    return "\n".join(lines) + "\n"
+
+
+def _prefixed(line: _Line) -> str:
+    """Text for a pipe that the journal reads: `<N>` before each row is its priority (sd-daemon(3))."""
+    rows = [_sentence(line), *(f"    {_plain(row)}" for row in line.exception.splitlines())]
+    return "".join(f"<{line.priority}>{row}\n" for row in rows)
+
+
+def _json(line: _Line) -> str:
+    document = {"time": _time(line), "level": line.level, "message": line.message, "logger": line.logger}
+    if line.event:
+        document |= {"event": line.event, "message_id": EVENTS[line.event].message_id}
+    if line.exception:
+        document["exception"] = line.exception
+    # A field that somebody named `time` or `level` does not replace the line's own.
+    return json.dumps(line.fields | document) + "\n"
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    # Not sys.stderr: its lock, held by a thread that hangs, would hang the end of the process too.
+    while data:
+        data = data[os.write(descriptor, data) :]

@@ -1,0 +1,157 @@
+"""Metrics for Prometheus: plain numbers that the rooms change, made into text when they are asked for.
+
+Adding one costs an integer addition; prometheus-client is touched in `render` alone. No label holds
+a session key, a principal or anything else without a bound.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.metrics_core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+from typing_extensions import override
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+"""The Content-Type of what `Metrics.render` returns (Prometheus text format)."""
+
+COMMIT_BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
+"""Seconds: an fsync takes a fraction of a millisecond on flash, tens of them on a slow disk."""
+LAG_BOUNDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+"""Seconds: below 10 ms nobody notices, above 1 s pings are late."""
+
+
+class Histogram:
+    """Counts of observations by upper bound; the last bucket has none."""
+
+    __slots__ = ("bounds", "counts", "total")
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.total = 0.0
+
+    def observe(self, value: float) -> None:
+        """Count one value; a value equal to a bound belongs below it, as Prometheus has it."""
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.total += value
+
+    def buckets(self) -> list[tuple[str, float]]:
+        """Return (upper bound, observations up to it), cumulative, ending with +Inf."""
+        rows: list[tuple[str, float]] = []
+        seen = 0
+        for bound, count in zip([*map(str, self.bounds), "+Inf"], self.counts, strict=True):
+            seen += count
+            rows.append((bound, seen))
+        return rows
+
+
+@dataclass(slots=True)
+class Metrics:
+    """The daemon's numbers. Gauges say what is now; everything else only grows."""
+
+    links: int = 0
+    """Gauge: open links."""
+    sessions_awake: int = 0
+    """Gauge: sessions with an open nursery."""
+    goals_open: int = 0
+    """Gauge: goals that wait or run."""
+    store_queue: int = 0
+    """Gauge: submissions waiting for the store's thread."""
+    links_opened: int = 0
+    goals: Counter[str] = field(default_factory=Counter)
+    """Goals that reached a state, by state."""
+    tasks: Counter[str] = field(default_factory=Counter)
+    """Tasks that reached a state, by state."""
+    requests_accepted: int = 0
+    requests_answered: int = 0
+    requests_failed: int = 0
+    requests_cancelled: int = 0
+    requests_expired: int = 0
+    requests_refused: Counter[str] = field(default_factory=Counter)
+    """Refusals by stable code."""
+    faults: Counter[str] = field(default_factory=Counter)
+    """Bugs that a wall held, by wall (session, link, ...)."""
+    outbox_drops: int = 0
+    """Links closed because their outbox was full."""
+    log_drops: int = 0
+    """Log lines lost."""
+    commit_seconds: Histogram = field(default_factory=lambda: Histogram(COMMIT_BOUNDS))
+    loop_lag_seconds: Histogram = field(default_factory=lambda: Histogram(LAG_BOUNDS))
+    before_render: list[Callable[[], None]] = field(default_factory=list)
+    """Called before each rendering, to set the numbers that somebody else counts."""
+
+    def render(self) -> bytes:
+        """Return everything in the Prometheus text format."""
+        for refresh in self.before_render:
+            refresh()
+        registry = CollectorRegistry(auto_describe=False)
+        registry.register(_Numbers(self))
+        return generate_latest(registry)
+
+
+class _Numbers(Collector):
+    """The numbers as prometheus-client wants them."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    @override
+    def collect(self) -> Iterator[Metric]:
+        """Yield one family a name."""
+        numbers = self._metrics
+        yield _gauge("links", "Open links.", numbers.links)
+        yield _gauge("sessions_awake", "Sessions that are awake.", numbers.sessions_awake)
+        yield _gauge("goals_open", "Goals that wait or run.", numbers.goals_open)
+        yield _gauge("store_queue", "Submissions waiting for the store's thread.", numbers.store_queue)
+        yield _counter("links_opened", "Links opened.", numbers.links_opened)
+        yield _labelled("goals", "Goals that reached a state.", "state", numbers.goals)
+        yield _labelled("tasks", "Tasks that reached a state.", "state", numbers.tasks)
+        yield _counter("requests_accepted", "Requests accepted.", numbers.requests_accepted)
+        yield _labelled(
+            "requests_ended",
+            "Accepted requests by outcome.",
+            "outcome",
+            {
+                "answered": numbers.requests_answered,
+                "failed": numbers.requests_failed,
+                "cancelled": numbers.requests_cancelled,
+                "expired": numbers.requests_expired,
+            },
+        )
+        yield _labelled("requests_refused", "Requests refused.", "code", numbers.requests_refused)
+        yield _labelled("faults", "Bugs held by a wall.", "wall", numbers.faults)
+        yield _counter("outbox_drops", "Links closed because their outbox was full.", numbers.outbox_drops)
+        yield _counter("log_drops", "Log lines lost.", numbers.log_drops)
+        yield _histogram("commit_seconds", "Seconds of one transaction.", numbers.commit_seconds)
+        yield _histogram("loop_lag_seconds", "Seconds the loop woke up late.", numbers.loop_lag_seconds)
+
+
+def _gauge(name: str, text: str, value: float) -> Metric:
+    return GaugeMetricFamily(f"spiderwebd_{name}", text, value=value)
+
+
+def _counter(name: str, text: str, value: float) -> Metric:
+    return CounterMetricFamily(f"spiderwebd_{name}", text, value=value)
+
+
+def _labelled(name: str, text: str, label: str, values: dict[str, int]) -> Metric:
+    family = CounterMetricFamily(f"spiderwebd_{name}", text, labels=[label])
+    for value, count in sorted(values.items()):
+        family.add_metric([value], count)
+    return family
+
+
+def _histogram(name: str, text: str, histogram: Histogram) -> Metric:
+    return HistogramMetricFamily(
+        f"spiderwebd_{name}", text, buckets=histogram.buckets(), sum_value=histogram.total
+    )

@@ -1,0 +1,75 @@
+"""What a session asks of the rooms around it, as protocols, so that it can be tested alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from spiderwebd.clock import Clock
+from spiderwebd.core.codes import Close
+from spiderwebd.core.outcome import Outcome
+from spiderwebd.core.records import Record
+from spiderwebd.core.state import Ask, Chat, Rules, StartTask, State
+from spiderwebd.session.agents import AgentFolder
+from spiderwebd.store.reader import Reader
+from spiderwebd.work.gate import Gate
+
+
+class Client(Protocol):
+    """One attached link, as a session sees it."""
+
+    def send(self, text: str) -> bool:
+        """Queue one frame without waiting; False when the link is ending (it is never skipped)."""
+
+    def close(self, code: Close, reason: str) -> None:
+        """Ask for the link to be closed; what is queued before is still sent if it can be."""
+
+    async def drained(self) -> bool:
+        """Wait until all that was queued is written; False when the link has ended."""
+
+
+class Writer(Protocol):
+    """The store's writer, as a session sees it."""
+
+    @property
+    def accepting(self) -> bool:
+        """Whether new input can still be kept."""
+
+    async def submit(self, records: Sequence[Record], then: Callable[[bool], None]) -> None:
+        """Commit the records in one transaction, then call `then(durable)` in order."""
+
+    async def settled(self) -> None:
+        """Return when everything submitted so far has been committed."""
+
+
+class Desk(Protocol):
+    """Who answers what a session asks for: chats, tasks and queries. All run beside the loop."""
+
+    async def answer(self, state: State, chat: Chat) -> str:
+        """Return the answer to a chat message."""
+
+    async def carry_out(self, state: State, task: StartTask, gate: Gate) -> Outcome:
+        """Carry out one task; a bug of a worker comes back as a failed outcome."""
+
+    async def look_up(self, state: State, ask: Ask) -> list[str]:
+        """Return the rendered frames that answer a query."""
+
+
+@dataclass(slots=True)
+class House:
+    """What every session shares; made once by the daemon."""
+
+    writer: Writer
+    reader: Reader
+    clock: Clock
+    rules: Rules
+    desk: Desk
+    agents: AgentFolder
+    on_fault: Callable[[str, BaseException, str], None]
+    """(wall, error, session key)"""
+    fresh_id: Callable[[], str]
+    announced_limits: dict[str, int]
+    """What session.ack tells clients of the configured limits."""
+    inbox_limit: int = 64
+    query_limit: int = 16

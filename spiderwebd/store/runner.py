@@ -1,0 +1,187 @@
+"""Where the store's work runs: in threads of its own (service), or in the caller (timed tests).
+
+Both take the same items in the same order and report on the trio thread, never inside `put`.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from enum import Enum, auto
+from typing import Protocol, TypeVar
+
+import trio
+
+from spiderwebd.store.committer import Committer, Report, Submission
+from spiderwebd.store.reading import Read, ReadPool
+
+T = TypeVar("T")
+
+BATCH = 256
+"""Most submissions in one transaction: beyond it a commit holds up the next for longer than an fsync."""
+
+QUIET_SECONDS = 0.05
+"""How long nothing must have come before the index is worked on."""
+
+READERS = 2
+"""Reading threads: one slow search must not hold up an attach, and more would only share two cores."""
+
+
+class Command(Enum):
+    """What the queue holds besides submissions."""
+
+    RETRY = auto()
+    """Try to write the backlog."""
+    STOP = auto()
+    """Close the database and end."""
+
+
+Item = Submission | Command
+Deliver = Callable[[Report], None]
+Ended = Callable[[BaseException | None], None]
+
+
+class Runner(Protocol):
+    """What the writer and the reader ask of it."""
+
+    async def start(self, committer: Committer, pool: ReadPool, deliver: Deliver, ended: Ended) -> None:
+        """Open the database and be ready for items; raises what Committer.open raises.
+
+        `deliver` is called on the trio thread with one report a batch, `ended` once, after STOP or
+        with the exception that ended the runner.
+        """
+
+    def put(self, item: Item) -> None:
+        """Take an item; never waits. The caller bounds how many are under way."""
+
+    async def read(self, function: Read[T]) -> T:
+        """Run a read; a cancelled caller either never started it or waits until it is done."""
+
+
+class ThreadRunner:
+    """One thread writes, a few read. Whatever waits when the writer looks goes into one commit."""
+
+    def __init__(self, readers: int = READERS, batch: int = BATCH) -> None:
+        self._queue: queue.SimpleQueue[Item] = queue.SimpleQueue()
+        self._limiter = trio.CapacityLimiter(readers)
+        self._batch = batch
+        self._pool: ReadPool | None = None
+
+    async def start(self, committer: Committer, pool: ReadPool, deliver: Deliver, ended: Ended) -> None:
+        """See Runner. Opening may migrate, so it happens off the trio thread."""
+        self._pool = pool
+        await trio.to_thread.run_sync(committer.open)
+        token = trio.lowlevel.current_trio_token()
+
+        def tell(report: Report) -> None:
+            token.run_sync_soon(deliver, report)
+
+        def work() -> None:
+            error: BaseException | None = None
+            try:
+                self._loop(committer, tell)
+                committer.close()
+            except BaseException as caught:
+                error = caught
+            # Trio is gone only when the program is ending without having stopped the store.
+            with suppress(trio.RunFinishedError):
+                token.run_sync_soon(ended, error)
+
+        # A daemon thread: one stuck in fsync must not keep a stopped process alive.
+        threading.Thread(target=work, name="spiderwebd-store", daemon=True).start()
+
+    def put(self, item: Item) -> None:
+        """See Runner."""
+        self._queue.put(item)
+
+    async def read(self, function: Read[T]) -> T:
+        """See Runner."""
+        if self._pool is None:
+            raise RuntimeError("the runner was not started")
+        return await trio.to_thread.run_sync(self._pool.run, function, limiter=self._limiter)
+
+    def _loop(self, committer: Committer, tell: Deliver) -> None:
+        waiting = self._queue
+        pause = QUIET_SECONDS
+        held: Item | None = None
+        while True:
+            if held is None:
+                try:
+                    held = waiting.get(timeout=pause if committer.index_due else None)
+                except queue.Empty:
+                    trouble = committer.index()
+                    if trouble is not None:
+                        tell(trouble)
+                    pause = 0.0  # go on at once, until something comes
+                    continue
+            item, held = held, None
+            pause = QUIET_SECONDS
+            if item is Command.STOP:
+                return
+            if item is Command.RETRY:
+                tell(committer.retry())
+                continue
+            batch: list[Submission] = []
+            while isinstance(item, Submission):
+                batch.append(item)
+                if len(batch) == self._batch:
+                    break
+                try:
+                    item = waiting.get_nowait()
+                except queue.Empty:
+                    break
+            else:
+                held = item
+            tell(committer.run(batch))
+            if committer.index_urgent:
+                trouble = committer.index()
+                if trouble is not None:
+                    tell(trouble)
+
+
+class InlineRunner:
+    """Does everything in the caller, a commit a submission; for tests under MockClock.
+
+    `then` is still called later, from trio's own loop, as with threads. The index is worked on in
+    `put` whenever `index_every` entries wait.
+    """
+
+    def __init__(self, index_every: int = 64) -> None:
+        self._index_every = index_every
+        self._committer: Committer | None = None
+        self._pool: ReadPool | None = None
+        self._deliver: Deliver | None = None
+        self._ended: Ended | None = None
+        self._token: trio.lowlevel.TrioToken | None = None
+
+    async def start(self, committer: Committer, pool: ReadPool, deliver: Deliver, ended: Ended) -> None:
+        """See Runner."""
+        await trio.lowlevel.checkpoint()
+        self._committer, self._pool, self._deliver, self._ended = committer, pool, deliver, ended
+        self._token = trio.lowlevel.current_trio_token()
+        committer.open()
+
+    def put(self, item: Item) -> None:
+        """See Runner."""
+        if self._committer is None or self._token is None or self._deliver is None or self._ended is None:
+            raise RuntimeError("the runner was not started")
+        soon = self._token.run_sync_soon
+        if item is Command.STOP:
+            self._committer.close()
+            soon(self._ended, None)
+            return
+        report = self._committer.retry() if item is Command.RETRY else self._committer.run([item])
+        soon(self._deliver, report)
+        if report.unindexed >= self._index_every and not report.reason:
+            trouble = self._committer.index()
+            if trouble is not None:
+                soon(self._deliver, trouble)
+
+    async def read(self, function: Read[T]) -> T:
+        """See Runner."""
+        if self._pool is None:
+            raise RuntimeError("the runner was not started")
+        await trio.lowlevel.checkpoint()
+        return self._pool.run(function)

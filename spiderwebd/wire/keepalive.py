@@ -1,0 +1,89 @@
+"""Keepalive: one loop over all links, never a task or a timer a link.
+
+The kernel's TCP keepalive already finds dead machines at no cost (`listen`); websocket pings are
+for what it cannot see, a proxy in between or a program that hangs, so they may be far apart.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+import trio
+
+from spiderwebd.core.codes import Close
+
+SWEEPS_PER_INTERVAL = 8
+"""A ping is late by at most an eighth of its interval."""
+
+
+class Watched(Protocol):
+    """What the sweep asks of a link; times in seconds on trio's clock."""
+
+    pinged_at: float
+
+    @property
+    def heard_at(self) -> float:
+        """When the peer last sent anything."""
+
+    def ping(self) -> None:
+        """Ask for a ping; must not wait."""
+
+    def close(self, code: Close, reason: str = "", *, flush: bool = True) -> None:
+        """Begin the end; must not wait."""
+
+
+class KeepaliveSweep:
+    """Ping links that say nothing, end those that stay silent."""
+
+    def __init__(self, *, idle_seconds: float = 240.0, silent_seconds: float = 300.0) -> None:
+        """Ping after `idle_seconds` without a byte from the peer, end after `silent_seconds`.
+
+        10,000 idle links cost about 40 pings a second by these figures. Raises ValueError unless
+        0 < idle_seconds < silent_seconds.
+        """
+        if not 0 < idle_seconds < silent_seconds:
+            raise ValueError("idle_seconds must be above 0 and below silent_seconds")
+        self._idle = idle_seconds
+        self._silent = silent_seconds
+        self._links: dict[Watched, None] = {}
+
+    def __len__(self) -> int:
+        """Count the links watched."""
+        return len(self._links)
+
+    @contextmanager
+    def watching(self, link: Watched) -> Iterator[None]:
+        """Watch a link for as long as the block runs."""
+        self._links[link] = None
+        try:
+            yield
+        finally:
+            del self._links[link]
+
+    def close_all(self, code: Close, reason: str = "") -> None:
+        """Begin the end of every link watched, what waits in its outbox first; never waits."""
+        for link in list(self._links):
+            link.close(code, reason)
+
+    def sweep(self, now: float) -> None:
+        """Look at every link once; `now` in seconds on trio's clock."""
+        for link in list(self._links):
+            heard_at = link.heard_at
+            silence = now - heard_at
+            if silence >= self._silent:
+                reason = f"nothing was heard for {self._silent:g} seconds"
+                link.close(Close.POLICY, reason, flush=False)
+            elif silence >= self._idle and link.pinged_at <= heard_at:
+                link.ping()
+
+    async def run(self) -> None:
+        """Sweep for ever, on a fixed grid; slots missed by a late loop are skipped."""
+        period = min(self._idle, self._silent - self._idle) / SWEEPS_PER_INTERVAL
+        start = trio.current_time()
+        while True:
+            slot = math.floor((trio.current_time() - start) / period) + 1
+            await trio.sleep_until(start + slot * period)
+            self.sweep(trio.current_time())

@@ -1,0 +1,44 @@
+"""One clock: wall and monotonic time move together, and only the wall steps."""
+
+from __future__ import annotations
+
+import time
+
+import trio
+from trio.testing import MockClock
+
+from spiderwebd.clock import SteppedClock, SystemClock
+
+
+async def test_the_system_clock_reads_wall_and_loop() -> None:
+    """Wall time is the epoch's milliseconds, monotonic time is the loop's."""
+    clock = SystemClock()
+    await trio.lowlevel.checkpoint()
+    before = time.time_ns() // 1_000_000
+    wall = clock.wall_ms()
+    after = time.time_ns() // 1_000_000
+    assert before <= wall <= after
+    start = trio.current_time()
+    assert start <= clock.monotonic() <= trio.current_time()
+
+
+async def test_the_stepped_clock_moves_with_the_mock_clock(mock_clock: MockClock) -> None:
+    """Jumping trio's clock by a second moves wall and monotonic time by a second."""
+    clock = SteppedClock()
+    wall, monotonic = clock.wall_ms(), clock.monotonic()
+    mock_clock.jump(1.5)
+    await trio.lowlevel.checkpoint()
+    assert clock.wall_ms() == wall + 1500
+    assert clock.monotonic() == monotonic + 1.5
+
+
+async def test_a_step_moves_the_wall_alone(mock_clock: MockClock) -> None:
+    """An administrator's step, also backwards, leaves deadlines where they are."""
+    clock = SteppedClock(base_ms=10_000)
+    monotonic = clock.monotonic()
+    clock.step(-4_000)
+    await trio.lowlevel.checkpoint()
+    assert clock.wall_ms() == 6_000 + round(monotonic * 1000)
+    clock.step(5_000)
+    assert clock.wall_ms() == 11_000 + round(monotonic * 1000)
+    assert clock.monotonic() == monotonic

@@ -1,0 +1,43 @@
+"""A self-signed certificate for localhost, valid for a century, for tests of TLS only."""
+
+from __future__ import annotations
+
+import ssl
+import tempfile
+
+CERTIFICATE = """\
+-----BEGIN CERTIFICATE-----
+MIIBmzCCAUGgAwIBAgIUMLr03aEMZtFvQ2dih6Zcl0B5+eswCgYIKoZIzj0EAwIw
+FDESMBAGA1UEAwwJbG9jYWxob3N0MCAXDTI2MTEyMzAxMTE1NVoYDzIxMjYxMDMw
+MDExMTU1WjAUMRIwEAYDVQQDDAlsb2NhbGhvc3QwWTATBgcqhkjOPQIBBggqhkjO
+PQMBBwNCAARfSLDD8K0vAOiSi3QCopVTpFFp9aW9wjVq2UifP3seOUEGosd57bqa
+pdeWSsK+at6t9gwmGrmDY4RN47spkZrko28wbTAdBgNVHQ4EFgQU0+TBAvVncRNq
+1XXy0QJ2w3s8bUYwHwYDVR0jBBgwFoAU0+TBAvVncRNq1XXy0QJ2w3s8bUYwGgYD
+VR0RBBMwEYIJbG9jYWxob3N0hwR/AAABMA8GA1UdEwEB/wQFMAMBAf8wCgYIKoZI
+zj0EAwIDSAAwRQIgFuHOQ+ACp13oWkXxfXhydCBNtaHXq37ETwTe8ShdGKICIQD/
+TuiWqMTYHurcpMTTGVl6vC/1W5QFdpui+/ewtWXS3w==
+-----END CERTIFICATE-----
+"""
+
+KEY = """\
+-----BEGIN PRIVATE KEY-----
+MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgM8+EN3VQNk1o7d86
+fMg05h8X6hctpUVtXRPAwepexGqhRANCAARfSLDD8K0vAOiSi3QCopVTpFFp9aW9
+wjVq2UifP3seOUEGosd57bqapdeWSsK+at6t9gwmGrmDY4RN47spkZrk
+-----END PRIVATE KEY-----
+"""
+
+
+def server_context() -> ssl.SSLContext:
+    """Return the daemon's side; OpenSSL reads keys from files only."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    with tempfile.NamedTemporaryFile("w", suffix=".pem") as chain:
+        chain.write(KEY + CERTIFICATE)
+        chain.flush()
+        context.load_cert_chain(chain.name)
+    return context
+
+
+def client_context() -> ssl.SSLContext:
+    """Return the side of a client that trusts this certificate and checks the host name."""
+    return ssl.create_default_context(cadata=CERTIFICATE)
