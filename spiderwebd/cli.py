@@ -211,7 +211,7 @@ def _identity(arguments: argparse.Namespace) -> int:
 
 def _backup(arguments: argparse.Namespace) -> int:
     from spiderwebd.store.backup import BackupError, backup
-    from spiderwebd.store.opening import DATABASE
+    from spiderwebd.store.store import DATABASE
 
     source = _load(arguments).settings.state.directory / DATABASE
     try:
@@ -225,7 +225,7 @@ def _backup(arguments: argparse.Namespace) -> int:
 
 def _import_legacy(arguments: argparse.Namespace) -> int:
     from spiderwebd.store.legacy import import_directory
-    from spiderwebd.store.opening import DATABASE
+    from spiderwebd.store.store import DATABASE
 
     directory = _load(arguments).settings.state.directory
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)

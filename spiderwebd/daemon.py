@@ -32,7 +32,7 @@ from spiderwebd.session.agents import AgentFolder
 from spiderwebd.session.desk import HouseDesk
 from spiderwebd.session.ports import House
 from spiderwebd.session.registry import Registry, fresh_id
-from spiderwebd.store.store import Store, open_store
+from spiderwebd.store.store import DATABASE, Store, open_store
 from spiderwebd.tokens import Principal, Role, TokenError, TokenFile
 from spiderwebd.wire.conversation import Reception
 from spiderwebd.wire.door import Door, DoorRules
@@ -44,7 +44,6 @@ from spiderwebd.work.blocking import InThreads
 from spiderwebd.work.documents import DocumentFolders
 from spiderwebd.work.slots import FirstComeSlots
 
-DATABASE = "spiderwebd.db"
 LINK_GOODBYE_SECONDS = 2.5
 """From 1001 to the last closed socket; a link's own bound is 2 s."""
 BLOCKING_THREADS = 4
@@ -128,6 +127,7 @@ class Daemon:
             async with open_store(
                 directory / DATABASE,
                 synchronous="FULL" if self.settings.store.synchronous == "full" else "NORMAL",
+                batch=self.settings.store.batch,
                 queue_submissions=self.settings.store.queue,
                 backlog_bytes=self.settings.store.backlog_bytes,
                 on_state=self._on_storage,
@@ -251,6 +251,7 @@ class Daemon:
         found: list[Callable[[], Awaitable[object]]] = [
             partial(sweeps.memory_manager_sweep, registry, lambda: self.settings.memory_manager.interval_seconds),
             partial(sweeps.hibernation_sweep, registry),
+            partial(store.retain, lambda: self.settings, clock=self.clock),
             keepalive.run,
         ]
         if settings.heartbeat.enabled:

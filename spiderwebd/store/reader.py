@@ -60,12 +60,7 @@ SELECT * FROM (
 )
 ORDER BY place
 """  # noqa: S608 - constant columns
-FIRST_SEQ = """
-SELECT coalesce(
-    (SELECT min(seq) FROM events WHERE sid = ?),
-    (SELECT seq + 1 FROM sessions WHERE sid = ?),
-    1)
-"""
+FIRST_SEQ = "SELECT min(seq) FROM events WHERE sid = ?"
 REQUEST_EVENTS = """
 SELECT seq, frame FROM events WHERE sid = ? AND seq >= ? AND request = ? ORDER BY seq LIMIT ?
 """
@@ -182,11 +177,9 @@ class Reader:
             lambda connection: connection.execute(EVENTS, (sid, after, limit)).fetchall()
         )
 
-    async def first_seq(self, sid: int) -> int:
-        """The oldest seq that the log of a session still holds, or its next seq when it holds none."""
-        return await self._runner.read(
-            lambda connection: int(connection.execute(FIRST_SEQ, (sid, sid)).fetchone()[0])
-        )
+    async def first_seq(self, sid: int) -> int | None:
+        """The oldest seq that the log of a session still holds; None when it holds none."""
+        return await self._runner.read(lambda connection: connection.execute(FIRST_SEQ, (sid,)).fetchone()[0])
 
     async def request_events(
         self, sid: int, request: str, first: int, limit: int = 1_024
@@ -240,13 +233,14 @@ def read_image(connection: sqlite3.Connection, key: str, requests: int) -> Sessi
     tasks: list[TaskRecord] = []
     for goal in goals:
         tasks.extend(task_of(row) for row in connection.execute(TASKS, (sid, goal.goal_id)))
+    first_seq = connection.execute(FIRST_SEQ, (sid,)).fetchone()[0]
     return SessionImage(
         session,
         tuple(entry_of(row) for row in connection.execute(RAM, (sid,))),
         goals,
         tuple(tasks),
         tuple(request_of(row[:-1]) for row in connection.execute(REQUESTS, (sid, requests))),
-        int(connection.execute(FIRST_SEQ, (sid, sid)).fetchone()[0]),
+        session.seq + 1 if first_seq is None else first_seq,
     )
 
 

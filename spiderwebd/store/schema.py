@@ -29,7 +29,7 @@ CHECKPOINT_PAGES = 4_000
 """WAL size at which a commit also checkpoints (16 MiB): pages written by many turns are then copied
 into the database once."""
 
-Synchronous = Literal["full", "normal", "off"]
+Synchronous = Literal["FULL", "NORMAL", "OFF"]
 
 
 class SchemaTooNewError(SpiderwebError):
@@ -51,7 +51,7 @@ def steps() -> list[tuple[int, str, str]]:
     return found
 
 
-def open_writer(path: Path, synchronous: Synchronous = "full") -> sqlite3.Connection:
+def open_writer(path: Path, synchronous: Synchronous = "FULL") -> sqlite3.Connection:
     """Open (or create, mode 0600) the database for writing and bring its schema up to date.
 
     Raises SchemaTooNewError for a database of a newer version, and sqlite3.Error when the file is not a

@@ -81,7 +81,7 @@ class Writer:
         committer: Committer,
         pool: ReadPool,
         *,
-        queue: int = QUEUE_SUBMISSIONS,
+        queue_submissions: int = QUEUE_SUBMISSIONS,
         backlog_bytes: int = BACKLOG_BYTES,
         on_state: OnState = lambda degraded, reason: None,
         on_fault: OnFault = lambda error, about: None,
@@ -90,7 +90,7 @@ class Writer:
         self._runner = runner
         self._committer = committer
         self._pool = pool
-        self._limit = queue
+        self._limit = queue_submissions
         self._backlog_limit = backlog_bytes
         self._on_state = on_state
         self._on_fault = on_fault
@@ -124,12 +124,16 @@ class Writer:
             with trio.move_on_after(DRAIN_SECONDS, shield=True) as drain:
                 await self._close()
             if drain.cancelled_caught:
-                raise StorageUnavailable(
+                late = StorageUnavailable(
                     f"{len(self._pending)} submissions were still under way {DRAIN_SECONDS:g} s after the "
                     "store was told to stop; the disk does not answer"
                 )
+                self._end(late)  # frees whoever waits for one of them
+                raise late
 
-    async def submit(self, records: Sequence[Record], then: Then) -> None:
+    async def submit(  # noqa: ASYNC910 - a checkpoint costs a third of the submission's own work
+        self, records: Sequence[Record], then: Then
+    ) -> None:
         """Have records written in one transaction, in order with all other submissions.
 
         Waits only while the queue is full, and is no checkpoint else. `then(durable)` is called once
@@ -138,13 +142,14 @@ class Writer:
         backlog is full or the store is closed; then nothing was taken.
         """
         self._refuse_unless_accepting()
-        await self._wait_for_room()
+        if self._full:
+            await self._wait_for_room()
         self._put(Submission(records, then, time.monotonic()))
 
     def submit_nowait(self, records: Sequence[Record], then: Then) -> None:
         """As `submit`, but raises QueueFullError instead of waiting."""
         self._refuse_unless_accepting()
-        if len(self._pending) >= self._limit or self._room:
+        if self._full:
             raise QueueFullError(f"{len(self._pending)} submissions wait for the store; try again")
         self._put(Submission(records, then, time.monotonic()))
 
@@ -168,8 +173,9 @@ class Writer:
         Returns its result or raises its exception, rolled back. A cancelled caller waits until it is
         done, so keep it short (a bounded slice). Raises StorageUnavailable while degraded.
         """
-        self._refuse_if_dead()
-        await self._wait_for_room()
+        self._refuse_if_closed()
+        if self._full:
+            await self._wait_for_room()
         done = trio.Event()
         submission = Submission((), lambda durable: done.set(), time.monotonic(), function)
         self._put(submission)
@@ -185,7 +191,7 @@ class Writer:
 
         Answers while degraded too: it asks whether the thread lives, not whether the disk does.
         """
-        self._refuse_if_dead()
+        self._refuse_if_closed()
         started = time.monotonic()
         done = trio.Event()
         self._put(Submission((), lambda durable: done.set(), started))
@@ -238,7 +244,7 @@ class Writer:
         self._runner.put(Command.RETRY)
         await self._retried.wait()
 
-    async def _close(self) -> None:
+    async def _close(self) -> None:  # noqa: ASYNC910 - nothing to wait for when the thread has died
         self._open = False
         if self._failure is None:
             await self.settled()
@@ -256,21 +262,30 @@ class Writer:
         if self._failure is not None:
             raise StorageUnavailable("the store's thread has ended; the daemon is about to stop")
 
+    def _refuse_if_closed(self) -> None:
+        self._refuse_if_dead()
+        if not self._open:
+            raise StorageUnavailable("the store is closed; the daemon is stopping")
+
     def _refuse_unless_accepting(self) -> None:
+        self._refuse_if_closed()
         if not self.accepting:
-            self._refuse_if_dead()
-            why = f"its backlog is full ({self._reason})" if self._open else "it is closed"
-            raise StorageUnavailable(f"the store takes nothing more: {why}")
+            raise StorageUnavailable(
+                f"{self._last.backlog_bytes} bytes wait for a disk that cannot be written ({self._reason}); "
+                "free space or repair it, and try again"
+            )
+
+    @property
+    def _full(self) -> bool:
+        # Those already waiting go first, so that nobody's submissions change places.
+        return len(self._pending) >= self._limit or bool(self._room)
 
     async def _wait_for_room(self) -> None:
-        # Those already waiting go first, so that nobody's submissions change places.
-        if len(self._pending) < self._limit and not self._room:
-            return
         await self._room.park()
+        self._refuse_if_closed()
         while len(self._pending) >= self._limit:
-            self._refuse_unless_accepting()
             await self._room.park()
-        self._refuse_unless_accepting()
+            self._refuse_if_closed()
 
     def _put(self, submission: Submission) -> None:
         self._submitted += 1

@@ -108,13 +108,17 @@ def read_regular(name: str, descriptor: int, limit: int) -> bytes:
         FileRefused: it is no regular file, or larger.
         OSError: as open(2); a link is ELOOP.
     """
-    with os.fdopen(os.open(name, READ, dir_fd=descriptor), "rb") as file:
-        mode = os.fstat(file.fileno()).st_mode
+    file = os.open(name, READ, dir_fd=descriptor)
+    try:
+        mode = os.fstat(file).st_mode
         if stat.S_ISDIR(mode):
             raise FileRefused(f"{name} is a directory")
         if not stat.S_ISREG(mode):
             raise FileRefused(f"{name} is not a regular file")
-        data = file.read(limit + 1)
+        # A regular file is read whole unless it shrinks meanwhile; a loop would gain nothing.
+        data = os.read(file, limit + 1)
+    finally:
+        os.close(file)
     if len(data) > limit:
         raise FileRefused(f"{name} is larger than {limit} bytes")
     return data

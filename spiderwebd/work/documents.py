@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from heapq import nsmallest
 from pathlib import Path
@@ -79,22 +80,26 @@ class _Walk:
     def __iter__(self) -> Iterator[tuple[str, bytes]]:
         several = len(self._limits.folders) > 1
         for folder in self._limits.folders:
-            for directory, folders, files, descriptor in os.fwalk(os.path.realpath(folder)):
-                folders[:] = sorted(name for name in folders if not name.startswith("."))
-                inside = os.path.relpath(directory, os.path.realpath(folder))
-                for name in sorted(files):
-                    if self._opened >= self._limits.files or self._limits.now() >= self._deadline:
-                        self.exhaustive = False
-                        return
-                    if name.startswith("."):
-                        continue
-                    self._opened += 1
-                    try:
-                        data = read_regular(name, descriptor, self._limits.file_bytes)
-                    except (FileRefused, OSError):  # a link, a pipe, too large, or not for us
-                        continue
-                    path = os.path.normpath(os.path.join(inside, name))
-                    yield os.path.join(folder.name, path) if several else path, data
+            prefix = folder.name if several else ""
+            with suppress(OSError):  # missing, or not for us to read: as good as empty
+                yield from self._below(os.path.realpath(folder), prefix)
+
+    def _below(self, top: str, prefix: str) -> Iterator[tuple[str, bytes]]:
+        for directory, folders, files, descriptor in os.fwalk(top):
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            inside = os.path.join(prefix, os.path.relpath(directory, top))
+            for name in sorted(files):
+                if self._opened >= self._limits.files or self._limits.now() >= self._deadline:
+                    self.exhaustive = False
+                    return
+                if name.startswith("."):
+                    continue
+                self._opened += 1
+                try:
+                    data = read_regular(name, descriptor, self._limits.file_bytes)
+                except (FileRefused, OSError):  # a link, a pipe, too large, or not for us
+                    continue
+                yield os.path.normpath(os.path.join(inside, name)), data
 
 
 def _best_line(path: str, data: bytes, wanted: set[str]) -> Match | None:

@@ -79,7 +79,7 @@ RULES: tuple[Rule, ...] = (
         Kind.EXECUTION,
         Verb.FORGET,
         "forget memory NUMBER",
-        ("forget memory 12", "forget #12", "delete memory 3"),
+        ("forget memory 12", "forget #12", "forget 12", "delete memory 3"),
         (
             compiled(rf"forget {MEMORY}"),
             compiled(r"forget (?P<memory_id>\d{1,18})"),
@@ -318,6 +318,7 @@ RULES: tuple[Rule, ...] = (
             "recall what Ada said",
             "compare the two offers",
             "list what is known about Ada",
+            "summarize everything about the backup",
         ),
         (
             compiled(

@@ -31,7 +31,7 @@ RETENTION_FIRST_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class OpenStore:
+class Store:
     """Both halves of a store that is being served."""
 
     writer: Writer
@@ -77,10 +77,10 @@ async def open_store(
     runner: Runner | None = None,
     *,
     batch: int = BATCH,
-    synchronous: Synchronous = "full",
+    synchronous: Synchronous = "FULL",
     read_seconds: float = READ_SECONDS,
     **options: Any,
-) -> AsyncIterator[OpenStore]:
+) -> AsyncIterator[Store]:
     """Open the store for the length of the block; then write what was submitted, and close.
 
     `runner` is a ThreadRunner with commits of at most `batch` submissions unless given. `options` are
@@ -92,5 +92,5 @@ async def open_store(
     writer = Writer(runner, Committer(lambda: open_writer(path, synchronous)), pool, **options)
     async with trio.open_nursery() as nursery:
         await nursery.start(writer.serve, name="store")
-        yield OpenStore(writer, Reader(runner))
+        yield Store(writer, Reader(runner))
         nursery.cancel_scope.cancel("the store's block ended")

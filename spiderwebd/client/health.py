@@ -1,0 +1,62 @@
+"""Asking the daemon's door for its health, by one plain HTTP request."""
+
+from __future__ import annotations
+
+import json
+from time import monotonic
+
+import h11
+
+from spiderwebd.client.discovery import Place
+from spiderwebd.client.errors import DeadlinePassed, LinkLost, ProtocolBroken
+from spiderwebd.client.transport import open_socket
+
+BODY_BYTES = 65_536
+"""More than any answer of the door but /metrics."""
+
+
+def probe(place: Place, path: str, timeout: float) -> tuple[int, str]:
+    """Return status and what was said in answer to GET `path` (/livez, /readyz).
+
+    A refusal's JSON body is given as `message (code)`. Raises Unreachable, DeadlinePassed, or
+    ProtocolBroken when the answer is no HTTP.
+    """
+    deadline = monotonic() + timeout
+    connection = h11.Connection(h11.CLIENT)
+    request = h11.Request(
+        method="GET", target=place.address.path_prefix + path, headers=[("Host", place.address.authority)]
+    )
+    head = (connection.send(request) or b"") + (connection.send(h11.EndOfMessage()) or b"")
+    status, body = 0, b""
+    with open_socket(place.address, timeout, place.ca_file) as connected:
+        try:
+            connected.sendall(head)
+            while len(body) <= BODY_BYTES:
+                event = connection.next_event()
+                if event is h11.NEED_DATA:
+                    connected.settimeout(max(deadline - monotonic(), 0.001))
+                    connection.receive_data(connected.recv(BODY_BYTES))
+                elif isinstance(event, h11.Response):
+                    status = event.status_code
+                elif isinstance(event, h11.Data):
+                    body += bytes(event.data)
+                else:
+                    break
+        except h11.RemoteProtocolError as error:
+            raise ProtocolBroken(f"{place.address} does not answer in HTTP: {error}") from None
+        except TimeoutError:
+            raise DeadlinePassed(f"{place.address} took the request, but did not answer {path} in time") from None
+        except OSError as error:
+            raise LinkLost(f"{place.address} broke the connection off: {error}") from None
+    return status, _said(body)
+
+
+def _said(body: bytes) -> str:
+    text = body.decode("utf-8", "replace").strip()
+    try:
+        refusal = json.loads(text)
+    except ValueError:
+        return text
+    if isinstance(refusal, dict) and "message" in refusal:
+        return f"{refusal['message']} ({refusal.get('code')})"
+    return text
