@@ -27,6 +27,7 @@ from spiderwebd.core.ram import Budget
 from spiderwebd.core.state import Rules
 from spiderwebd.log_events import EventName
 from spiderwebd.metrics import Metrics
+from spiderwebd.pulse import Pulse
 from spiderwebd.session import sweeps
 from spiderwebd.session.agents import AgentFolder
 from spiderwebd.session.desk import HouseDesk
@@ -46,6 +47,8 @@ from spiderwebd.work.slots import FirstComeSlots
 
 LINK_GOODBYE_SECONDS = 2.5
 """From 1001 to the last closed socket; a link's own bound is 2 s."""
+ADDRESS_FILE = "address"
+"""Where clients on the same machine find the address; removed at the end."""
 BLOCKING_THREADS = 4
 """Threads for workers' files and documents; the store has its own."""
 
@@ -105,6 +108,7 @@ class Daemon:
     _stop: trio.Event = field(default_factory=trio.Event)
     _drain_scope: trio.CancelScope = field(default_factory=trio.CancelScope)
     _house: House | None = None
+    _pulse: Pulse | None = None
 
     @property
     def settings(self) -> Settings:
@@ -197,19 +201,29 @@ class Daemon:
             on_fault=lambda where, error: self._on_fault(where, error, ""),
         )
         self.metrics.before_render.append(partial(self._refresh, registry, door, store))
+        pulse = Pulse(
+            store.writer,
+            self.metrics,
+            status=partial(self._status, registry, door, store),
+            on_stall=self._on_stall,
+            watchdog_seconds=systemd.watchdog_seconds(),
+        )
+        self._pulse = pulse
         endpoints = await self._listen()
+        address_file = settings.state.directory / ADDRESS_FILE
         try:
             async with trio.open_nursery() as links:
                 async with trio.open_nursery() as sessions:
                     await sessions.start(registry.run, name="registry")
-                    for sweep in self._sweeps(registry, keepalive, store):
-                        sessions.start_soon(sweep)
+                    for loop in self._loops(registry, keepalive, store, pulse):
+                        sessions.start_soon(loop)
                     async with trio.open_nursery() as accept:
                         listeners = [endpoint.listener for endpoint in endpoints]
                         await accept.start(
                             partial(trio.serve_listeners, door.serve, listeners, handler_nursery=links),
                             name="accept",
                         )
+                        address_file.write_text(f"{endpoints[0].address}\n")
                         self._say_ready(endpoints)
                         await self._stop.wait()
                         door.draining = True
@@ -219,6 +233,7 @@ class Daemon:
                 keepalive.close_all(Close.GOING_AWAY)
                 links.cancel_scope.deadline = trio.current_time() + LINK_GOODBYE_SECONDS
         finally:
+            address_file.unlink(missing_ok=True)
             for endpoint in endpoints:
                 endpoint.remove()
 
@@ -244,8 +259,8 @@ class Daemon:
         context.load_cert_chain(listen.tls_certificate, listen.tls_key)
         return [with_tls(each, context) if each.transport == "tcp" else each for each in endpoints]
 
-    def _sweeps(
-        self, registry: Registry, keepalive: KeepaliveSweep, store: Store
+    def _loops(
+        self, registry: Registry, keepalive: KeepaliveSweep, store: Store, pulse: Pulse
     ) -> Sequence[Callable[[], Awaitable[object]]]:
         settings = self.settings
         found: list[Callable[[], Awaitable[object]]] = [
@@ -253,6 +268,8 @@ class Daemon:
             partial(sweeps.hibernation_sweep, registry),
             partial(store.retain, lambda: self.settings, clock=self.clock),
             keepalive.run,
+            pulse.probe_lag,
+            pulse.beat,
         ]
         if settings.heartbeat.enabled:
             random = Random()  # noqa: S311  # spreads load, guards nothing
@@ -315,12 +332,25 @@ class Daemon:
     def _readiness(self, store: Store) -> Refused | None:
         if store.writer.degraded:
             return Refused("The disk cannot be written; the store is degraded.", Code.STORAGE_UNAVAILABLE)
+        if self._pulse is not None and self._pulse.stalled:
+            return Refused("The store does not answer; the disk stalls.", Code.STORAGE_UNAVAILABLE)
         return None
 
     def _refresh(self, registry: Registry, door: Door, store: Store) -> None:
         self.metrics.links = door.links
         self.metrics.sessions_awake = len(registry.awake)
         self.metrics.log_drops = log.dropped()
+
+    def _status(self, registry: Registry, door: Door, store: Store) -> str:
+        depth = store.writer.statistics.depth
+        degraded = f"; storage degraded: {store.writer.degraded}" if store.writer.degraded else ""
+        return f"{len(registry.awake)} sessions awake, {door.links} links, {depth} writes queued{degraded}"
+
+    def _on_stall(self, stalled: bool) -> None:
+        if stalled:
+            log.event("storage_degraded", reason="the store does not answer; the disk stalls")
+        else:
+            log.event("storage_recovered")
 
     def _on_attach(self, principal: Principal, agent: str, key: str, peer: str) -> None:
         self.metrics.links_opened += 1

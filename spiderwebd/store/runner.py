@@ -79,15 +79,17 @@ class ThreadRunner:
             token.run_sync_soon(deliver, report)
 
         def work() -> None:
-            error: BaseException | None = None
+            error: Exception | None = RuntimeError("the thread was torn down")
             try:
                 self._loop(committer, tell)
                 committer.close()
-            except BaseException as caught:  # noqa: ASYNC103 - no task runs here; the writer raises it
+                error = None
+            except Exception as caught:
                 error = caught
-            # Trio is gone only when the program is ending without having stopped the store.
-            with suppress(trio.RunFinishedError):
-                token.run_sync_soon(ended, error)
+            finally:
+                # Trio is gone only when the program is ending without having stopped the store.
+                with suppress(trio.RunFinishedError):
+                    token.run_sync_soon(ended, error)
 
         # A daemon thread: one stuck in fsync must not keep a stopped process alive.
         threading.Thread(target=work, name="spiderwebd-store", daemon=True).start()

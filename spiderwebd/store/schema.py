@@ -6,6 +6,8 @@ transaction, so a crash or a full disk leaves the version before it, whole.
 
 from __future__ import annotations
 
+import fcntl
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,6 +36,10 @@ Synchronous = Literal["FULL", "NORMAL", "OFF"]
 
 class SchemaTooNewError(SpiderwebError):
     """The database was written by a newer spiderwebd."""
+
+
+class StoreInUseError(SpiderwebError):
+    """Another process has the store open for writing."""
 
 
 def steps() -> list[tuple[int, str, str]]:
@@ -80,6 +86,27 @@ def open_writer(path: Path, synchronous: Synchronous = "FULL") -> sqlite3.Connec
         connection.close()
         raise
     return connection
+
+
+@contextmanager
+def claim(path: Path) -> Iterator[None]:
+    """Be the only process that writes the database at `path`; the claim ends with the block or process.
+
+    Session ids are given out in memory, so a second writer would give out the same ones. The claim is
+    an flock on a file beside the database: SQLite's own locks would be lost if the database file were
+    opened and closed here. Raises StoreInUseError when another process has it.
+    """
+    descriptor = os.open(f"{path}.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise StoreInUseError(
+                f"{path} is in use by another spiderwebd; stop that one first, or use another state directory"
+            ) from error
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def open_reader(path: Path) -> sqlite3.Connection:

@@ -17,7 +17,7 @@ from spiderwebd.store.reader import Reader
 from spiderwebd.store.reading import READ_SECONDS, ReadPool
 from spiderwebd.store.retention import Policy, Removal, prune
 from spiderwebd.store.runner import BATCH, Runner, ThreadRunner
-from spiderwebd.store.schema import Synchronous, open_reader, open_writer
+from spiderwebd.store.schema import Synchronous, claim, open_reader, open_writer
 from spiderwebd.store.writer import Writer
 
 DATABASE = "spiderwebd.db"
@@ -85,12 +85,13 @@ async def open_store(
 
     `runner` is a ThreadRunner with commits of at most `batch` submissions unless given. `options` are
     the keyword arguments of Writer: bounds of the queue and the backlog, and its hooks. Raises what
-    Writer.serve raises; as with any nursery, what ends the block comes out in an exception group.
+    Writer.serve raises, and StoreInUseError; as with any nursery, what ends the block comes out in an exception group.
     """
     runner = runner or ThreadRunner(batch=batch)
     pool = ReadPool(lambda: open_reader(path), read_seconds)
     writer = Writer(runner, Committer(lambda: open_writer(path, synchronous)), pool, **options)
-    async with trio.open_nursery() as nursery:
-        await nursery.start(writer.serve, name="store")
-        yield Store(writer, Reader(runner))
-        nursery.cancel_scope.cancel("the store's block ended")
+    with claim(path):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(writer.serve, name="store")
+            yield Store(writer, Reader(runner))
+            nursery.cancel_scope.cancel("the store's block ended")

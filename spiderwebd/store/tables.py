@@ -45,12 +45,14 @@ TASK_COLUMNS = (
 REQUEST_COLUMNS = "sid, request, type, digest, state, seq, memory_id, goal_id, created_ms"
 VERSION_COLUMNS = "sid, memory_id, version, content, operation, actor, at_ms"
 
-# Key, principal and agent are a session's identity: an upsert never moves it to somebody else.
+# Key, principal and agent are a session's identity: an upsert never moves it to somebody else, and a
+# sid given out twice by mistake is refused (a NULL seq) before it mixes two sessions.
 PUT_SESSION = f"""
 INSERT INTO sessions ({SESSION_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (sid) DO UPDATE SET
     active_ms = excluded.active_ms, next_memory_id = excluded.next_memory_id,
-    next_goal_id = excluded.next_goal_id, seq = excluded.seq, mode = excluded.mode,
+    next_goal_id = excluded.next_goal_id, mode = excluded.mode,
+    seq = CASE WHEN key = excluded.key THEN excluded.seq END,
     last_goal = excluded.last_goal, revision = excluded.revision, extra = excluded.extra
 """  # noqa: S608 - constant column list
 PUT_ENTRY = f"""

@@ -131,9 +131,7 @@ class Writer:
                 self._end(late)  # frees whoever waits for one of them
                 raise late
 
-    async def submit(  # noqa: ASYNC910 - a checkpoint costs a third of the submission's own work
-        self, records: Sequence[Record], then: Then
-    ) -> None:
+    async def submit(self, records: Sequence[Record], then: Then) -> None:
         """Have records written in one transaction, in order with all other submissions.
 
         Waits only while the queue is full, and is no checkpoint else. `then(durable)` is called once
@@ -244,14 +242,14 @@ class Writer:
         self._runner.put(Command.RETRY)
         await self._retried.wait()
 
-    async def _close(self) -> None:  # noqa: ASYNC910 - nothing to wait for when the thread has died
+    async def _close(self) -> None:
         self._open = False
         if self._failure is None:
             await self.settled()
             if self._reason:
                 await self._retry()
             self._runner.put(Command.STOP)
-            await self._ended.wait()
+        await self._ended.wait()
         self._pool.close()
         if self._last.backlog:
             raise StorageUnavailable(

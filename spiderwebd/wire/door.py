@@ -126,25 +126,29 @@ class Door:
         except OSError:
             await trio.lowlevel.checkpoint()
             return  # Reset between connect and accept.
-        head = None
-        try:
-            head = await self._read_head(stream)
-            answer = self._consider(head, peer, stream)
-        except _GONE:
-            raise
-        except HttpRefused as refused:
-            answer = self._refusal(refused, head)
-        except Exception as fault:
-            self._fault("door", fault)
-            message = "A fault of the daemon; its log has the details."
-            status = HTTPStatus.INTERNAL_SERVER_ERROR
-            answer = self._refusal(HttpRefused(status, Code.INTERNAL, message), head)
+        answer = await self._receive(stream, peer)
         if isinstance(answer, Admitted):
             await self._run_link(answer)
             return
         with trio.move_on_after(self._rules.answer_seconds):
             await stream.send_all(answer)
             await close_lingering(stream)
+
+    async def _receive(self, stream: trio.abc.Stream, peer: Peer) -> bytes | Admitted:
+        """Read a head and decide. Apart from `_serve`, so that a link does not keep its head alive."""
+        head = None
+        try:
+            head = await self._read_head(stream)
+            return self._consider(head, peer, stream)
+        except _GONE:
+            raise
+        except HttpRefused as refused:
+            return self._refusal(refused, head)
+        except Exception as fault:
+            self._fault("door", fault)
+            message = "A fault of the daemon; its log has the details."
+            status = HTTPStatus.INTERNAL_SERVER_ERROR
+            return self._refusal(HttpRefused(status, Code.INTERNAL, message), head)
 
     async def _read_head(self, stream: trio.abc.Stream) -> Head:
         """Read one head. Raises HttpRefused, trio.BrokenResourceError."""

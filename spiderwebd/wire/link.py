@@ -266,7 +266,7 @@ class Link:
         """Send the close frame if the stream is whole and none was sent, and await the answer."""
         await trio.lowlevel.checkpoint()
         stream = self._stream
-        if websocket is None or stream.torn or stream.peer_gone or stream.close_sent:
+        if websocket is None or stream.peer_gone or stream.close_sent:
             return
         try:
             if websocket.closed is None and not alone:
@@ -275,7 +275,7 @@ class Link:
                 # After a breach trio-websocket only drops the connection; the peer is told why.
                 await stream.send_close(end.code, end.reason)
         except _CLOSED:
-            pass  # It left while we said goodbye.
+            pass  # It left meanwhile, or a torn frame lets nothing follow.
 
 
 def _by_daemon(code: Close, reason: str = "") -> LinkEnd:

@@ -115,8 +115,8 @@ def read_regular(name: str, descriptor: int, limit: int) -> bytes:
             raise FileRefused(f"{name} is a directory")
         if not stat.S_ISREG(mode):
             raise FileRefused(f"{name} is not a regular file")
-        # A regular file is read whole unless it shrinks meanwhile; a loop would gain nothing.
-        data = os.read(file, limit + 1)
+        with os.fdopen(file, "rb", closefd=False) as stream:
+            data = stream.read(limit + 1)
     finally:
         os.close(file)
     if len(data) > limit:

@@ -89,7 +89,6 @@ async def run_batch(
             )
             await report(Ended(task.task_id, outcome))
         finally:
-            seat.leave()
             running.ended(task)
 
     async with trio.open_nursery() as nursery:

@@ -14,6 +14,7 @@ from spiderwebd.work.rules import RULES, Rule
 from spiderwebd.work.verbs import Kind, Verb
 from spiderwebd.work.wording import LEAD
 
+
 @dataclass(frozen=True, slots=True)
 class Choice:
     """What a title asks for. Fields a verb does not use are empty."""

@@ -152,7 +152,8 @@ async def test_a_full_outbox_ends_the_link_as_a_slow_consumer() -> None:
     limits = LinkLimits(outbox_frames=3)
     async with open_wire(limits=limits) as wire:
         assert [wire.link.send("x") for _ in range(5)] == [True, True, True, False, False]
-        assert await wire.client.read_close() == 4413
+        opcode, payload = await wire.client.read_frame()
+        assert (opcode, payload[:2]) == (CLOSE, b"\x11\x3d")
         await wire.client.send(frame(CLOSE, b"\x11\x3d"))
         assert (await wire.end()).code == 4413
 
@@ -171,6 +172,38 @@ async def test_a_write_past_its_deadline_ends_the_link(autojump_clock: trio.test
         assert 20 <= trio.current_time() - start <= 22
 
 
+async def test_an_end_without_flush_finishes_the_frame_in_hand_only(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Of a batch being written the rest is dropped, and the close frame follows whole."""
+    async with open_wire(lockstep=True) as wire:
+        for number in range(10):
+            wire.link.send(f"frame {number}")
+        await trio.testing.wait_all_tasks_blocked()
+        wire.link.close(Close.REVOKED, flush=False)
+        assert await wire.client.read_frame() == (TEXT, b"frame 0")
+        opcode, payload = await wire.client.read_frame()
+        assert (opcode, payload[:2]) == (CLOSE, b"\x11\x33")
+        assert autojump_clock.current_time() < 2
+
+
+@pytest.mark.parametrize("before_the_upgrade", [True, False])
+async def test_a_stalled_peer_does_not_hold_up_a_graceful_end(
+    before_the_upgrade: bool, autojump_clock: trio.testing.MockClock
+) -> None:
+    """Flushing is bounded by close_seconds, not by the deadline of a write."""
+    async with open_wire(lockstep=True, answered=not before_the_upgrade) as wire:
+        wire.link.send("never read")
+        if not before_the_upgrade:
+            await trio.testing.wait_all_tasks_blocked()
+        start = autojump_clock.current_time()
+        wire.link.close(Close.GOING_AWAY)
+        if before_the_upgrade:
+            await wire.client.read_head()
+        await wire.end()
+        assert trio.current_time() - start == pytest.approx(2.0)
+
+
 async def test_a_peer_that_pings_but_never_reads_is_cut_as_well(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
@@ -182,14 +215,16 @@ async def test_a_peer_that_pings_but_never_reads_is_cut_as_well(
         assert trio.current_time() - start <= 22
 
 
-async def test_cancelled_the_link_says_going_away() -> None:
+async def test_cancelled_the_link_says_going_away(autojump_clock: trio.testing.MockClock) -> None:
     """A daemon that stops hard still sends 1001, and waits for nobody's answer."""
     async with open_wire() as wire:
         await trio.testing.wait_all_tasks_blocked()
+        start = autojump_clock.current_time()
         wire.scope.cancel()
         assert await wire.client.read_close() == 1001
         await wire.client.stream.aclose()
         await wire.over.wait()
+        assert trio.current_time() - start < 0.1
         assert wire.link.end is not None
         assert wire.link.end.code == 1001
 

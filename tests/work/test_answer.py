@@ -6,7 +6,12 @@ from tests.work.workbench import StoredHit
 
 def test_quotes_the_best_three_with_ids() -> None:
     """The best entries come first, at most three, each with id and role."""
-    hits = [StoredHit(12, "tea is hot"), StoredHit(3, "Tea\nis  green", "assistant"), StoredHit(4, "c"), StoredHit(5, "d")]
+    hits = [
+        StoredHit(12, "tea is hot"),
+        StoredHit(3, "Tea\nis  green", "assistant"),
+        StoredHit(4, "c"),
+        StoredHit(5, "d"),
+    ]
     assert answer("tea?", hits) == (
         'From memory:\n#12 (user): "tea is hot"\n#3 (assistant): "Tea is green"\n#4 (user): "c"'
     )

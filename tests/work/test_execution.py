@@ -32,7 +32,7 @@ async def _execute(files: SessionFiles, title: str) -> Outcome:
 
 async def test_files_from_beginning_to_end(files: SessionFiles) -> None:
     """Each file verb has its real effect and tells it."""
-    story = [
+    for title, detail in [
         ("write file a.txt: one two", "wrote 7 bytes to a.txt"),
         ("append three to a.txt", "appended to a.txt, which now has 13 bytes"),
         ("count words in a.txt", "a.txt has 3 words"),
@@ -47,8 +47,7 @@ async def test_files_from_beginning_to_end(files: SessionFiles) -> None:
         ("list files", "3 names: c.txt, new.txt, old/"),
         ("delete c.txt", "deleted c.txt"),
         ("list files in old", "1 name: b.txt"),
-    ]
-    for title, detail in story:
+    ]:
         outcome = await _execute(files, title)
         assert (outcome.state, outcome.detail) == (TaskState.COMPLETE, f"execution: {detail}")
     assert (files.root / "old" / "b.txt").read_text() == "one two\nthree"
@@ -81,7 +80,7 @@ async def test_unknown_memory_fails(files: SessionFiles, title: str) -> None:
     outcome = await _execute(files, title)
     assert (outcome.state, outcome.code) == (TaskState.FAILED, Code.MEMORY_UNKNOWN)
     assert outcome.detail == "execution: this session has no memory #6"
-    assert not (outcome.evict or outcome.load or outcome.summarize)
+    assert (outcome.evict, outcome.load, outcome.summarize) == ((), (), ())
 
 
 @pytest.mark.parametrize(

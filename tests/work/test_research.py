@@ -20,7 +20,9 @@ def documents(tmp_path: Path) -> DocumentFolders:
     return DocumentFolders([tmp_path])
 
 
-async def _research(title: str, hits: Sequence[StoredHit], documents: DocumentFolders) -> tuple[Outcome, list[str]]:
+async def _research(
+    title: str, hits: Sequence[StoredHit], documents: DocumentFolders
+) -> tuple[Outcome, list[str]]:
     asked: list[str] = []
 
     async def search(text: str, limit: int) -> Sequence[StoredHit]:
@@ -34,7 +36,9 @@ async def _research(title: str, hits: Sequence[StoredHit], documents: DocumentFo
 async def test_cites_memories_and_files(documents: DocumentFolders) -> None:
     """Ids and file lines are named, and the best memory is quoted."""
     outcome, asked = await _research(
-        "find out about the backup", [StoredHit(3, "backup\nweekly"), StoredHit(17, "x", own=False)], documents
+        "find out about the backup",
+        [StoredHit(3, "backup\nweekly"), StoredHit(17, "x", own=False)],
+        documents,
     )
     assert outcome.state is TaskState.COMPLETE
     assert outcome.detail == (

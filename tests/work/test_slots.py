@@ -1,0 +1,104 @@
+"""Slots bound what runs; a seat takes several in order and gives all of them back."""
+
+import trio
+import trio.testing
+
+from spiderwebd.work.slots import FirstComeSlots, Seat
+
+
+async def test_slots_are_bounded_and_handed_on_in_order(nursery: trio.Nursery) -> None:
+    """Whoever waits longest gets the slot when it is released, and nobody gets one before."""
+    slots = FirstComeSlots(1)
+    got: list[str] = []
+
+    async def wait(session: str) -> None:
+        await slots.acquire(session)
+        got.append(session)
+
+    await slots.acquire("a")
+    for session in ("b", "c"):
+        nursery.start_soon(wait, session)
+        await trio.testing.wait_all_tasks_blocked()
+    assert not got
+    slots.release("a")
+    await trio.testing.wait_all_tasks_blocked()
+    assert got == ["b"]
+    slots.release("b")
+    await trio.testing.wait_all_tasks_blocked()
+    assert got == ["b", "c"]
+    slots.release("c")
+    assert slots.free == 1
+
+
+async def test_a_wait_that_is_cancelled_takes_no_slot(nursery: trio.Nursery) -> None:
+    """Who gives up waiting leaves the line, and the slot goes to the next."""
+    slots = FirstComeSlots(1)
+    scope = trio.CancelScope()
+    got: list[str] = []
+
+    async def impatient() -> None:
+        with scope:
+            await slots.acquire("b")
+
+    async def patient() -> None:
+        await slots.acquire("c")
+        got.append("c")
+
+    await slots.acquire("a")
+    nursery.start_soon(impatient)
+    await trio.testing.wait_all_tasks_blocked()
+    nursery.start_soon(patient)
+    await trio.testing.wait_all_tasks_blocked()
+    scope.cancel(reason="test")
+    slots.release("a")
+    await trio.testing.wait_all_tasks_blocked()
+    assert got == ["c"]
+    assert slots.free == 0
+
+
+async def test_seat_takes_in_order_and_leaves_in_reverse() -> None:
+    """The first bound is taken first everywhere; taking or leaving twice happens once."""
+    calls: list[tuple[str, str]] = []
+
+    class Recorded:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        async def acquire(self, session: str) -> None:
+            await trio.lowlevel.checkpoint()
+            calls.append(("acquire", self.name + session))
+
+        def release(self, session: str) -> None:
+            calls.append(("release", self.name + session))
+
+    seat = Seat("S", Recorded("session:"), Recorded("daemon:"))
+    await seat.take()
+    await seat.take()
+    seat.leave()
+    seat.leave()
+    assert calls == [
+        ("acquire", "session:S"),
+        ("acquire", "daemon:S"),
+        ("release", "daemon:S"),
+        ("release", "session:S"),
+    ]
+
+
+async def test_cancelled_halfway_a_seat_keeps_nothing(nursery: trio.Nursery) -> None:
+    """A seat cancelled between its two slots gives the first one back by itself."""
+    session, daemon = FirstComeSlots(1), FirstComeSlots(1)
+    await daemon.acquire("other")
+    seat = Seat("S", session, daemon)
+    scope = trio.CancelScope()
+
+    async def take() -> None:
+        with scope:
+            await seat.take()
+
+    nursery.start_soon(take)
+    await trio.testing.wait_all_tasks_blocked()
+    assert session.free == 0
+    scope.cancel(reason="test")
+    await trio.testing.wait_all_tasks_blocked()
+    assert scope.cancelled_caught
+    assert (session.free, daemon.free) == (1, 0)
