@@ -15,7 +15,7 @@ test: $(STAMP) lint
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/flake8-async --enable=ASYNC --disable=ASYNC109,ASYNC119 spiderwebd tests
+	$(BIN)/flake8-async --enable=ASYNC1,ASYNC2,ASYNC900,ASYNC913 --disable=ASYNC109,ASYNC114,ASYNC119 $$(find spiderwebd tests -name '*.py')
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 

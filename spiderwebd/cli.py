@@ -70,7 +70,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _configuration_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--config", type=Path, metavar="FILE", help="instead of /etc/spiderwebd/spiderwebd.toml")
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE", help="instead of /etc/spiderwebd/spiderwebd.toml"
+    )
     parser.add_argument("--listen", metavar="ADDR:PORT", help="TCP address; port 0 picks a free one")
     parser.add_argument("--state-dir", metavar="DIR", help="folder of the database, tokens and files")
     parser.add_argument(
@@ -203,7 +205,10 @@ def _identity(arguments: argparse.Namespace) -> int:
         return EXIT_FAILED
     print(identity.prompt)
     for section in identity.sections:
-        print(f"# {section.heading or '(before the first heading)'}: {section.layer} {section.origin}", file=sys.stderr)
+        print(
+            f"# {section.heading or '(before the first heading)'}: {section.layer} {section.origin}",
+            file=sys.stderr,
+        )
     for message in [*(c.message for c in identity.conflicts), *(p.message for p in identity.problems)]:
         print(f"# {message}", file=sys.stderr)
     return 0

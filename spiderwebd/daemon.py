@@ -34,7 +34,7 @@ from spiderwebd.session.desk import HouseDesk
 from spiderwebd.session.ports import House
 from spiderwebd.session.registry import Registry, fresh_id
 from spiderwebd.store.store import DATABASE, Store, open_store
-from spiderwebd.tokens import Principal, Role, TokenError, TokenFile
+from spiderwebd.tokens import Principal, TokenError, TokenFile
 from spiderwebd.wire.conversation import Reception
 from spiderwebd.wire.door import Door, DoorRules
 from spiderwebd.wire.framing import FrameLimits
@@ -264,7 +264,9 @@ class Daemon:
     ) -> Sequence[Callable[[], Awaitable[object]]]:
         settings = self.settings
         found: list[Callable[[], Awaitable[object]]] = [
-            partial(sweeps.memory_manager_sweep, registry, lambda: self.settings.memory_manager.interval_seconds),
+            partial(
+                sweeps.memory_manager_sweep, registry, lambda: self.settings.memory_manager.interval_seconds
+            ),
             partial(sweeps.hibernation_sweep, registry),
             partial(store.retain, lambda: self.settings, clock=self.clock),
             keepalive.run,
@@ -354,7 +356,9 @@ class Daemon:
 
     def _on_attach(self, principal: Principal, agent: str, key: str, peer: str) -> None:
         self.metrics.links_opened += 1
-        log.event("attach", principal=principal.name, role=principal.role.value, agent=agent, session=key, peer=peer)
+        log.event(
+            "attach", principal=principal.name, role=principal.role.value, agent=agent, session=key, peer=peer
+        )
 
     def _on_link_end(self, end: LinkEnd, key: str) -> None:
         if end.code == Close.SLOW_CONSUMER:
@@ -373,4 +377,3 @@ class Daemon:
             log.event("storage_degraded", reason=reason)
         else:
             log.event("storage_recovered")
-

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from typing_extensions import override
+
 from spiderwebd.client.errors import UsageError
 
 DEFAULT_PORT = 18790
@@ -43,6 +45,7 @@ class Address:
         """Whether this can only be a daemon of this machine."""
         return self.scheme == "unix" or self.host in ("localhost", "::1") or self.host.startswith("127.")
 
+    @override
     def __str__(self) -> str:
         """Return it as a user would write it."""
         if self.scheme == "unix":
@@ -73,7 +76,9 @@ def parse_address(text: str) -> Address:
     if parts.scheme not in ("ws", "wss") or not parts.hostname or not text.isascii():
         raise UsageError(f"{text!r} is no address: write ws://HOST:PORT, wss://HOST:PORT or unix:/PATH")
     if parts.username is not None or parts.query or parts.fragment:
-        raise UsageError("an address has no user, query or fragment; tokens are read from a file (--token-file)")
+        raise UsageError(
+            "an address has no user, query or fragment; tokens are read from a file (--token-file)"
+        )
     if port == 0:
         raise UsageError(f"{text!r} is no address: port 0 cannot be connected to")
     default_port = 443 if parts.scheme == "wss" else DEFAULT_PORT

@@ -32,7 +32,7 @@ from wsproto.events import (
 from wsproto.utilities import LocalProtocolError, RemoteProtocolError
 
 from spiderwebd.client.discovery import Place
-from spiderwebd.client.errors import ClientError, DeadlinePassed, LinkLost, ProtocolBroken, Refused
+from spiderwebd.client.errors import ClientError, DeadlineError, LinkLostError, ProtocolError, RefusedError
 from spiderwebd.client.transport import open_socket
 from spiderwebd.core.codes import CLOSE_MEANINGS, Close, Code
 
@@ -83,14 +83,14 @@ class Connection:
         `session` is the key of a session to attach to (None: a new one); with `after`, everything
         journalled after this seq is sent again first.
 
-        Raises Unreachable, Refused (by its code: not authorised, draining, ...), ProtocolBroken or
-        DeadlinePassed.
+        Raises UnreachableError, RefusedError (by its code: not authorised, draining, ...), ProtocolError or
+        DeadlineError.
         """
         deadline = monotonic() + timeout
         connection = cls(place, open_socket(place.address, timeout, place.ca_file))
         try:
             if place.token is None and place.address.scheme != "unix":
-                raise Refused(
+                raise RefusedError(
                     f"no token for {place.address} was found; name its file with --token-file",
                     Code.UNAUTHORIZED,
                 )
@@ -106,7 +106,8 @@ class Connection:
         token = self.place.token
         request = Request(
             host=self.place.address.authority,
-            target=f"{self.place.address.path_prefix}/v1/agents/{agent}/stream" + (f"?{query}" if query else ""),
+            target=f"{self.place.address.path_prefix}/v1/agents/{agent}/stream"
+            + (f"?{query}" if query else ""),
             extra_headers=[] if token is None else [(b"Authorization", b"Bearer " + token.encode("ascii"))],
         )
         self._write(self._protocol.send(request), deadline)
@@ -120,7 +121,7 @@ class Connection:
         return self._socket.fileno()
 
     def send(self, frame: Mapping[str, Any], timeout: float = SEND_SECONDS) -> None:
-        """Send one client frame. Raises LinkLost when the link has ended, DeadlinePassed."""
+        """Send one client frame. Raises LinkLostError when the link has ended, DeadlineError."""
         text = json.dumps(frame, ensure_ascii=False, separators=(",", ":"))
         # A lone surrogate (from a JSON escape or a shell's odd bytes) is no UTF-8; it goes out as U+FFFD.
         text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
@@ -135,8 +136,8 @@ class Connection:
 
         With `also`, a descriptor, None is returned as soon as that can be read and no frame is here.
 
-        Raises DeadlinePassed (the link is as good as before), or how the link ended: LinkLost,
-        Refused for a token that is no longer valid, ProtocolBroken.
+        Raises DeadlineError (the link is as good as before), or how the link ended: LinkLostError,
+        RefusedError for a token that is no longer valid, ProtocolError.
         """
         deadline = monotonic() + timeout
         while not self._frames:
@@ -173,7 +174,7 @@ class Connection:
         try:
             data = self._protocol.send(event)
         except LocalProtocolError as error:
-            raise LinkLost(f"the link to {self.place.address} has ended: {error}") from None
+            raise LinkLostError(f"the link to {self.place.address} has ended: {error}") from None
         self._write(data, monotonic() + timeout)
 
     def _write(self, data: bytes, deadline: float) -> None:
@@ -183,9 +184,9 @@ class Connection:
                 self._socket.settimeout(max(deadline - monotonic(), 0.001))
                 left = left[self._socket.send(left) :]
         except TimeoutError:
-            raise self._ended(LinkLost(f"{self.place.address} did not take a frame in time")) from None
+            raise self._ended(LinkLostError(f"{self.place.address} did not take a frame in time")) from None
         except OSError as error:
-            raise self._ended(LinkLost(f"the link to {self.place.address} broke: {error}")) from None
+            raise self._ended(LinkLostError(f"the link to {self.place.address} broke: {error}")) from None
 
     def _read(self, deadline: float, also: int | None) -> bool:
         """Take in what has come; False when `also` can be read instead."""
@@ -197,16 +198,16 @@ class Connection:
             self._socket.settimeout(max(left, 0.001))
             data = self._socket.recv(RECEIVE_BYTES)
         except TimeoutError:
-            raise DeadlinePassed(f"no answer from {self.place.address} in time") from None
+            raise DeadlineError(f"no answer from {self.place.address} in time") from None
         except OSError as error:
-            raise self._ended(LinkLost(f"the link to {self.place.address} broke: {error}")) from None
+            raise self._ended(LinkLostError(f"the link to {self.place.address} broke: {error}")) from None
         self.heard_at = monotonic()
         if data:
             self._take(data)
         elif self._refusal is not None:
             self._end = self._refused(self._refusal)
         else:
-            self._end = LinkLost(f"{self.place.address} closed the link without goodbye", 1006)
+            self._end = LinkLostError(f"{self.place.address} closed the link without goodbye", 1006)
         return True
 
     def _readable(self, deadline: float, also: int) -> bool:
@@ -219,7 +220,7 @@ class Connection:
             selector.register(also, selectors.EVENT_READ)
             ready = selector.select(max(deadline - monotonic(), 0))
         if not ready:
-            raise DeadlinePassed(f"no answer from {self.place.address} in time")
+            raise DeadlineError(f"no answer from {self.place.address} in time")
         return any(key.fd != also for key, _ in ready)
 
     def _take(self, data: bytes) -> None:
@@ -228,8 +229,8 @@ class Connection:
             for event in self._protocol.events():
                 self._on(event)
         except RemoteProtocolError as error:
-            self._end = ProtocolBroken(f"{self.place.address} does not speak websocket: {error}")
-        except ProtocolBroken as error:
+            self._end = ProtocolError(f"{self.place.address} does not speak websocket: {error}")
+        except ProtocolError as error:
             self._end = error
 
     def _on(self, event: Event) -> None:
@@ -255,12 +256,14 @@ class Connection:
                     self._write(self._protocol.send(event.response()), monotonic() + CLOSE_SECONDS)
                 self._end = self._closed(event.code, event.reason)
             case BytesMessage():
-                raise ProtocolBroken(f"{self.place.address} sent a binary message; the protocol is text")
+                raise ProtocolError(f"{self.place.address} sent a binary message; the protocol is text")
 
     def _text(self, event: TextMessage) -> None:
         self._size += len(event.data)
         if self._size > MESSAGE_CHARACTERS:
-            raise ProtocolBroken(f"{self.place.address} sent a message beyond {MESSAGE_CHARACTERS} characters")
+            raise ProtocolError(
+                f"{self.place.address} sent a message beyond {MESSAGE_CHARACTERS} characters"
+            )
         self._pieces.append(event.data)
         if not event.message_finished:
             return
@@ -270,9 +273,9 @@ class Connection:
         try:
             frame = json.loads(text)
         except ValueError as error:
-            raise ProtocolBroken(f"{self.place.address} sent a frame that is no JSON: {error}") from None
+            raise ProtocolError(f"{self.place.address} sent a frame that is no JSON: {error}") from None
         if not isinstance(frame, dict) or not isinstance(frame.get("type"), str):
-            raise ProtocolBroken(f"{self.place.address} sent a frame without a type")
+            raise ProtocolError(f"{self.place.address} sent a frame without a type")
         self._frames.append(frame)
 
     def _ended(self, error: ClientError) -> ClientError:
@@ -283,10 +286,10 @@ class Connection:
         meaning = CLOSE_MEANINGS[Close(code)] if code in list(Close) else "the link was closed"
         message = f"{self.place.address}: {reason or meaning} (close code {code})"
         if code in _NOT_AUTHORISED:
-            return Refused(message, Code.UNAUTHORIZED)
+            return RefusedError(message, Code.UNAUTHORIZED)
         if code in _BROKEN:
-            return ProtocolBroken(message)
-        return LinkLost(message, code)
+            return ProtocolError(message)
+        return LinkLostError(message, code)
 
     def _refused(self, answer: RejectConnection) -> ClientError:
         """Say what an HTTP answer other than 101 means."""
@@ -296,8 +299,8 @@ class Connection:
             said = None
         if isinstance(said, dict) and isinstance(said.get("code"), str):
             message = f"{self.place.address} refused the link: {said.get('message')}"
-            return Refused(message, said["code"], said.get("retry_after_ms"))
+            return RefusedError(message, said["code"], said.get("retry_after_ms"))
         message = f"{self.place.address} answered HTTP {answer.status_code} instead of a websocket"
         if answer.status_code == 401:
-            return Refused(message, Code.UNAUTHORIZED)
-        return Refused(message, Code.DRAINING) if answer.status_code == 503 else ProtocolBroken(message)
+            return RefusedError(message, Code.UNAUTHORIZED)
+        return RefusedError(message, Code.DRAINING) if answer.status_code == 503 else ProtocolError(message)

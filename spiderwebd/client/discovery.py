@@ -106,7 +106,13 @@ def _token(wishes: Wishes, environment: Mapping[str, str]) -> str | None:
 
 def _checked(text: str, path: Path) -> str:
     token = text.strip()
-    if not token or len(token) > TOKEN_CHARACTERS or not token.isascii() or not token.isprintable() or " " in token:
+    if (
+        not token
+        or len(token) > TOKEN_CHARACTERS
+        or not token.isascii()
+        or not token.isprintable()
+        or " " in token
+    ):
         raise UsageError(f"{path} holds no token: one line of printable ASCII is expected")
     return token
 

@@ -57,13 +57,13 @@ class UsageError(ClientError):
     exit = Exit.USAGE
 
 
-class Unreachable(ClientError):
+class UnreachableError(ClientError):
     """Nothing answers at the address."""
 
     exit = Exit.UNREACHABLE
 
 
-class LinkLost(Unreachable):
+class LinkLostError(UnreachableError):
     """The link ended before it was closed on purpose; connecting again and resuming may help."""
 
     def __init__(self, message: str, close_code: int | None = None) -> None:
@@ -71,13 +71,13 @@ class LinkLost(Unreachable):
         self.close_code = close_code
 
 
-class DeadlinePassed(ClientError):
+class DeadlineError(ClientError):
     """No answer came in time; the daemon may still do what it was asked."""
 
     exit = Exit.TEMPORARY
 
 
-class Refused(ClientError):
+class RefusedError(ClientError):
     """The daemon said no, with one of its codes (spiderwebd.core.codes)."""
 
     def __init__(self, message: str, code: str, retry_after_ms: int | None = None) -> None:
@@ -87,7 +87,7 @@ class Refused(ClientError):
         self.exit = exit_for(code)
 
 
-class ProtocolBroken(ClientError):
+class ProtocolError(ClientError):
     """The other side does not speak the protocol."""
 
     exit = Exit.PROTOCOL

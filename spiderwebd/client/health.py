@@ -8,7 +8,7 @@ from time import monotonic
 import h11
 
 from spiderwebd.client.discovery import Place
-from spiderwebd.client.errors import DeadlinePassed, LinkLost, ProtocolBroken
+from spiderwebd.client.errors import DeadlineError, LinkLostError, ProtocolError
 from spiderwebd.client.transport import open_socket
 
 BODY_BYTES = 65_536
@@ -18,8 +18,8 @@ BODY_BYTES = 65_536
 def probe(place: Place, path: str, timeout: float) -> tuple[int, str]:
     """Return status and what was said in answer to GET `path` (/livez, /readyz).
 
-    A refusal's JSON body is given as `message (code)`. Raises Unreachable, DeadlinePassed, or
-    ProtocolBroken when the answer is no HTTP.
+    A refusal's JSON body is given as `message (code)`. Raises UnreachableError, DeadlineError, or
+    ProtocolError when the answer is no HTTP.
     """
     deadline = monotonic() + timeout
     connection = h11.Connection(h11.CLIENT)
@@ -43,11 +43,13 @@ def probe(place: Place, path: str, timeout: float) -> tuple[int, str]:
                 else:
                     break
         except h11.RemoteProtocolError as error:
-            raise ProtocolBroken(f"{place.address} does not answer in HTTP: {error}") from None
+            raise ProtocolError(f"{place.address} does not answer in HTTP: {error}") from None
         except TimeoutError:
-            raise DeadlinePassed(f"{place.address} took the request, but did not answer {path} in time") from None
+            raise DeadlineError(
+                f"{place.address} took the request, but did not answer {path} in time"
+            ) from None
         except OSError as error:
-            raise LinkLost(f"{place.address} broke the connection off: {error}") from None
+            raise LinkLostError(f"{place.address} broke the connection off: {error}") from None
     return status, _said(body)
 
 

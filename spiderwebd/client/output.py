@@ -21,7 +21,6 @@ STYLES = {
     "agent.heartbeat": "magenta",
     "memory.event": "yellow",
     "session.gap": "red",
-    "error": "red",
 }
 """Style of a frame's lines on a terminal, in rich's words."""
 
@@ -52,6 +51,9 @@ class Output:
         """Print one frame."""
         if self.as_json:
             self._line(json.dumps(frame, ensure_ascii=False, separators=(",", ":")))
+            return
+        if frame["type"] == "error":
+            self.note("\n".join(words(frame)))
             return
         style = STYLES.get(frame["type"], "")
         if frame.get("status") in WARNING_STATES:

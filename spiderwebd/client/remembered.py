@@ -32,32 +32,27 @@ class RememberedSessions:
         """Take the file's path; it and its folder are made when something is first kept."""
         self.path = path
 
-    def last(self, place: str) -> tuple[str, int] | None:
-        """Return key and last seen seq of the session used last at `place` (address and agent)."""
-        document = self._read()
-        key = document["last"].get(place)
-        return None if not isinstance(key, str) else (key, self._seq(document, key))
+    def last(self, place: str) -> str | None:
+        """Return the key of the session used last at `place` (address and agent)."""
+        key = self._read()["last"].get(place)
+        return key if isinstance(key, str) else None
 
     def seq(self, key: str) -> int | None:
-        """Return the last seq that was seen of a session; None when it is not remembered."""
-        document = self._read()
-        return self._seq(document, key) if key in document["seqs"] else None
+        """Return the last seq up to which everything of a session was seen; None when unknown."""
+        seq = self._read()["seqs"].get(key)
+        return seq if isinstance(seq, int) and seq >= 0 else None
 
-    def keep(self, place: str, key: str, seq: int) -> None:
+    def keep(self, place: str, key: str, seq: int | None) -> None:
         """Make this the last session at `place`, seen up to `seq`. Raises OSError."""
         document = self._read()
         document["last"][place] = key
-        seqs: dict[str, int] = document["seqs"]
+        seqs: dict[str, int | None] = document["seqs"]
         seqs.pop(key, None)
         seqs[key] = seq
         while len(seqs) > KEPT:
             del seqs[next(iter(seqs))]
         document["last"] = {each: name for each, name in document["last"].items() if name in seqs}
         self._write(document)
-
-    def _seq(self, document: dict[str, Any], key: str) -> int:
-        seq = document["seqs"].get(key, 0)
-        return seq if isinstance(seq, int) and seq >= 0 else 0
 
     def _read(self) -> dict[str, Any]:
         try:

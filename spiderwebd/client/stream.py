@@ -19,11 +19,11 @@ from spiderwebd.client.connection import OPEN_SECONDS, Connection, Frame
 from spiderwebd.client.discovery import Place
 from spiderwebd.client.errors import (
     ClientError,
-    DeadlinePassed,
-    LinkLost,
-    ProtocolBroken,
-    Refused,
-    Unreachable,
+    DeadlineError,
+    LinkLostError,
+    ProtocolError,
+    RefusedError,
+    UnreachableError,
 )
 from spiderwebd.core.codes import MEANINGS, Code
 
@@ -82,7 +82,7 @@ class SessionStream:
 
         With `after` what was journalled since is received first. When the daemon does not know the
         key, it gives a new session: the ack's sessionKey is then another. Raises as
-        `Connection.open`, and Refused when the daemon has no room for the session.
+        `Connection.open`, and RefusedError when the daemon has no room for the session.
         """
         deadline = monotonic() + timeout
         connection = Connection.open(self.place, self.agent, session=key, after=after, timeout=timeout)
@@ -91,7 +91,7 @@ class SessionStream:
             if ack is None or ack["type"] == "error":
                 raise refusal(ack or {})
             if ack["type"] != "session.ack" or not isinstance(ack.get("sessionKey"), str):
-                raise ProtocolBroken(f"{self.place.address} began with {ack['type']} instead of session.ack")
+                raise ProtocolError(f"{self.place.address} began with {ack['type']} instead of session.ack")
         except BaseException:
             connection.close(0)
             raise
@@ -110,7 +110,7 @@ class SessionStream:
             self._unanswered[request] = frame
         try:
             self._link().send(frame)
-        except LinkLost as lost:
+        except LinkLostError as lost:
             self._reconnect(lost, math.inf)
         return request
 
@@ -118,14 +118,14 @@ class SessionStream:
         """Return the next frame; None when the descriptor `also` can be read instead.
 
         Waits at most `timeout` seconds. Without a bound it still ends: a daemon that is silent for
-        QUIET_SECONDS must answer a ping. Raises DeadlinePassed, Unreachable when a lost daemon
-        does not come back, Refused when it no longer lets this client in.
+        QUIET_SECONDS must answer a ping. Raises DeadlineError, UnreachableError when a lost daemon
+        does not come back, RefusedError when it no longer lets this client in.
         """
         deadline = monotonic() + timeout
         while True:
             try:
                 frame = self._next(deadline, also)
-            except LinkLost as lost:
+            except LinkLostError as lost:
                 self._reconnect(lost, deadline)
                 continue
             if frame is None:
@@ -163,13 +163,13 @@ class SessionStream:
             silent_at = link.heard_at + QUIET_SECONDS + patience
             try:
                 frame = link.receive(max(min(deadline, silent_at) - now, 0), also)
-            except DeadlinePassed:
+            except DeadlineError:
                 if monotonic() >= deadline:
                     raise
                 if monotonic() - link.heard_at < QUIET_SECONDS:
                     self._pinged = False
                 elif self._pinged:
-                    raise LinkLost(f"{self.place.address} has gone silent") from None
+                    raise LinkLostError(f"{self.place.address} has gone silent") from None
                 else:
                     link.ping()
                     self._pinged = True
@@ -177,7 +177,7 @@ class SessionStream:
             return frame
 
     def _is_new(self, frame: Frame) -> bool:
-        """Keep count of seq; False for what was seen before. Raises LinkLost when one is missing."""
+        """Keep count of seq; False for what was seen before. Raises LinkLostError when one is missing."""
         if frame["type"] == "session.gap":
             after, last = int(frame["after"]), int(frame["seq"])
             self.seq = last if after > last else int(frame["firstSeq"]) - 1
@@ -189,13 +189,13 @@ class SessionStream:
             return False
         if seq > self.seq + 1:
             # Storage was degraded while it was replayed; asking again gives what is missing.
-            self._reconnect(LinkLost(f"frame {self.seq + 1} is missing before {seq}"), math.inf)
+            self._reconnect(LinkLostError(f"frame {self.seq + 1} is missing before {seq}"), math.inf)
             return False
         self.seq = seq
         self._fruitless = 0
         return True
 
-    def _reconnect(self, lost: LinkLost, deadline: float) -> None:
+    def _reconnect(self, lost: LinkLostError, deadline: float) -> None:
         key, seq = self.key, self.seq
         self.close()
         self._fruitless += 1
@@ -218,7 +218,7 @@ class SessionStream:
             pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
         if self.key != key:
             self.close()
-            raise Refused("the daemon no longer knows this session", Code.SESSION_UNKNOWN)
+            raise RefusedError("the daemon no longer knows this session", Code.SESSION_UNKNOWN)
         self.reconnects += 1
         self._tell("reconnected")
 
@@ -228,10 +228,10 @@ def fresh_id() -> str:
     return secrets.token_urlsafe(12)
 
 
-def refusal(frame: Frame) -> Refused:
+def refusal(frame: Frame) -> RefusedError:
     """Return an error frame as an exception."""
     retry_after = frame.get("retry_after_ms")
-    return Refused(
+    return RefusedError(
         str(frame.get("message", "refused without a message")),
         str(frame.get("code", Code.INTERNAL)),
         retry_after if isinstance(retry_after, int) else None,
@@ -240,6 +240,6 @@ def refusal(frame: Frame) -> Refused:
 
 def _passes(error: ClientError) -> bool:
     """Whether connecting again can help: a restart, a drain or an overload, not a refusal."""
-    if isinstance(error, Refused):
+    if isinstance(error, RefusedError):
         return error.code in list(Code) and MEANINGS[Code(error.code)].retry
-    return isinstance(error, Unreachable | DeadlinePassed)
+    return isinstance(error, UnreachableError | DeadlineError)

@@ -6,20 +6,20 @@ import socket
 from pathlib import Path
 
 from spiderwebd.client.address import Address
-from spiderwebd.client.errors import Unreachable
+from spiderwebd.client.errors import UnreachableError
 
 
 def open_socket(address: Address, timeout: float, ca_file: Path | None = None) -> socket.socket:
     """Connect within `timeout` seconds (a name is looked up first, within the resolver's own bound).
 
-    Raises Unreachable when nothing listens there, or TLS finds no certificate it can trust.
+    Raises UnreachableError when nothing listens there, or TLS finds no certificate it can trust.
     """
     try:
         if address.scheme == "unix":
             return _open_unix(address.path, timeout)
         connected = socket.create_connection((address.host, address.port), timeout)
     except OSError as error:
-        raise Unreachable(f"no daemon answers at {address}: {error}; is spiderwebd running?") from None
+        raise UnreachableError(f"no daemon answers at {address}: {error}; is spiderwebd running?") from None
     # Small frames are answered by small frames: waiting to fill a segment only costs time.
     connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return _secured(connected, address, ca_file) if address.scheme == "wss" else connected
@@ -44,4 +44,6 @@ def _secured(connected: socket.socket, address: Address, ca_file: Path | None) -
         return context.wrap_socket(connected, server_hostname=address.host)
     except OSError as error:  # SSLError is one
         connected.close()
-        raise Unreachable(f"no TLS with {address}: {error}; --ca-file names another authority to trust") from None
+        raise UnreachableError(
+            f"no TLS with {address}: {error}; --ca-file names another authority to trust"
+        ) from None

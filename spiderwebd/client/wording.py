@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -10,6 +11,9 @@ from typing import Any
 from spiderwebd.client.connection import Frame
 
 Wording = Callable[[Frame], list[str]]
+
+_STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""C0 and C1 controls but tab and line feed, changes of writing direction, lone surrogates."""
 
 
 def words(frame: Frame) -> list[str]:
@@ -24,12 +28,8 @@ def words(frame: Frame) -> list[str]:
 
 
 def visible(text: str) -> str:
-    """Return text that cannot steer a terminal: control characters are shown as escapes."""
-    if text.isprintable():
-        return text
-    return "".join(
-        char if char.isprintable() or char in "\n\t" else char.encode("unicode_escape").decode() for char in text
-    )
+    """Return text that cannot steer a terminal: what could is shown as an escape."""
+    return _STEERING.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def _ack(frame: Frame) -> list[str]:
@@ -104,10 +104,15 @@ def _one_item(frame: Frame) -> list[str]:
 
 def _item(item: dict[str, Any]) -> str:
     if item.get("kind") == "summary":
-        return f"#{item.get('id')} {item.get('source')} summary of #{item.get('source_id')}: {item.get('text')}"
+        return (
+            f"#{item.get('id')} {item.get('source')} summary of #{item.get('source_id')}: {item.get('text')}"
+        )
     mark = " tombstone" if item.get("state") == "tombstone" else ""
     name = f" '{item['name']}'" if "name" in item else ""
-    return f"#{item.get('id')} {item.get('source')} {item.get('role')}{mark}{name}: {item.get('content')}"
+    where = f" (session {item['session']})" if "session" in item else ""
+    return (
+        f"#{item.get('id')} {item.get('source')} {item.get('role')}{mark}{name}{where}: {item.get('content')}"
+    )
 
 
 def _heartbeat(frame: Frame) -> list[str]:
@@ -133,7 +138,8 @@ def _session(view: dict[str, Any]) -> str:
     at = datetime.fromtimestamp(view.get("last_active_ms", 0) / 1000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
     agent = f" {view['agent_id']}" if "agent_id" in view else ""
     awake = " awake" if view.get("awake") else ""
-    return f"{view.get('session_key')}{agent} {at} {view.get('message_count')} messages{awake}: {view.get('summary')}"
+    count = f"{view.get('message_count')} messages{awake}"
+    return f"{view.get('session_key')}{agent} {at} {count}: {view.get('summary')}"
 
 
 def _agents(frame: Frame) -> list[str]:

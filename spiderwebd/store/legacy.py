@@ -18,7 +18,14 @@ from pathlib import Path
 from spiderwebd.core.records import ArchiveRecord, EntryKind, EntryRecord, Record, SessionRecord
 from spiderwebd.store.legacy_formats import STATE_MOMENT, Item, Snapshot, read_all
 from spiderwebd.store.schema import claim, open_writer, transaction
-from spiderwebd.store.tables import ENTRY_COLUMNS, SESSION_COLUMNS, entry_of, write
+from spiderwebd.store.tables import (
+    ENTRY_COLUMNS,
+    PUT_ARCHIVE,
+    SESSION_COLUMNS,
+    archive_row,
+    entry_of,
+    write,
+)
 
 AGENT = "default"
 """The original kept no agent with a session, except in a table that nothing read."""
@@ -118,11 +125,13 @@ def _import_session(
             for snapshot in new:
                 merger.add(snapshot)
             write(connection, [merger.records(new[-1])])
+            # Not through write: the marker of an old reset must not empty the RAM of today.
+            connection.executemany(PUT_ARCHIVE, [archive_row(record) for record in merger.archives])
             connection.executemany(
                 REMEMBER,
                 [(session, each.moment, each.digest, merger.session.sid, now_ms) for each in new],
             )
-    except (sqlite3.Error, UnicodeEncodeError) as error:
+    except (sqlite3.Error, ValueError, OverflowError) as error:
         report.problems.append(f"session {session[:4]}...: not imported: {error}")
         return
     report.sessions += 1
@@ -168,7 +177,7 @@ class _Merger:
         self._now_ms = now_ms
         self._stored: dict[tuple[EntryKind, str, str], int] = {}
         self._new: dict[int, EntryRecord] = {}
-        self._archives: list[ArchiveRecord] = []
+        self.archives: list[ArchiveRecord] = []
         self._life: dict[int, tuple[Item, int]] = {}
         self._highest = session.next_memory_id - 1
         self._floor = self._highest
@@ -187,7 +196,7 @@ class _Merger:
         active = sum(1 for item in snapshot.items if item.kind == "entry")
         summaries = sum(1 for item in snapshot.items if item.kind == "summary")
         cleared = snapshot.moment != STATE_MOMENT and snapshot.reason != AUTO_SNAPSHOT
-        self._archives.append(
+        self.archives.append(
             ArchiveRecord(
                 self.session.sid, at_ms, snapshot.reason, self._highest + 1, active, summaries, cleared
             )
@@ -205,12 +214,11 @@ class _Merger:
         session = self.session
         session = SessionRecord(
             session.sid, session.key, session.principal, session.agent, session.created_ms,
-            max(session.active_ms, self._archives[-1].at_ms), max(self._highest + 1, newest.next_id),
+            max(session.active_ms, self.archives[-1].at_ms), max(self._highest + 1, newest.next_id),
             session.next_goal_id, session.seq, newest.mode, newest.last_goal, session.revision,
             session.extra,
         )  # fmt: skip
-        # The markers first: one of a reset empties RAM, and what is restored comes after it.
-        return [session, *self._archives, *(self._new[each] for each in sorted(self._new)), *self._in_ram()]
+        return [session, *(self._new[each] for each in sorted(self._new)), *self._in_ram()]
 
     def _place(self, item: Item, at_ms: int) -> int:
         known = self._life.get(item.id)
@@ -227,7 +235,7 @@ class _Merger:
             self.moved.append((item.id, given))
         self._highest = max(self._highest, given)
         self._life[item.id] = (item, given)
-        about = self._life.get(item.related_to) if item.related_to is not None else None
+        about = self._life.get(item.related_to) if item.related_to not in (None, item.id) else None
         related = about[1] if about is not None else None
         self._new[given] = EntryRecord(
             self.session.sid, given, kind, item.role, item.content,
@@ -245,6 +253,8 @@ class _Merger:
             record = self._new.get(given)
             if record is None or item.kind == "tombstone":
                 continue
+            if item.kind == "summary" and record.related_to is None:
+                continue  # its source was lost there; it is found in the LTM
             if item.kind == "entry":
                 length = len(item.content.encode())
                 if count >= RAM_ENTRIES or size + length > RAM_BYTES:
@@ -264,6 +274,6 @@ class _Merger:
                     record.name,
                     record.related_to,
                     record.sources,
-                )  # fmt: skip
+                )
             )
         return chosen

@@ -119,7 +119,8 @@ def read_database(path: Path, problem: Problem) -> Iterator[Snapshot]:
     connection.text_factory = lambda raw: raw.decode("utf-8", "replace")
     try:
         snapshots = connection.execute(
-            "SELECT id, session_id, timestamp_ms, reason, next_id FROM ram_snapshots ORDER BY timestamp_ms, id"
+            "SELECT id, session_id, timestamp_ms, reason, next_id FROM ram_snapshots "
+            "ORDER BY timestamp_ms, id"
         ).fetchall()
         for number, session, moment, reason, next_id in snapshots:
             where = f"{path}: snapshot {number}"
@@ -166,8 +167,12 @@ def read_archives(folder: Path, problem: Problem) -> Iterator[Snapshot]:
         try:
             entry = json.loads(line)
             path = folder / Path(entry["archive_path"]).name
-            session, moment, reason = entry["session_id"], entry["timestamp_ms"], entry["reason"]
-            if not (isinstance(session, str) and type(moment) is int and isinstance(reason, str)):
+            session, moment, reason = (
+                _text(entry["session_id"]),
+                entry["timestamp_ms"],
+                _text(entry["reason"]),
+            )
+            if session is None or type(moment) is not int or reason is None:
                 raise TypeError("session_id, timestamp_ms or reason has the wrong type")
         except (ValueError, TypeError, KeyError) as error:
             problem(f"{where}: line skipped: {error!r}")
@@ -198,14 +203,14 @@ def read_state(path: Path, problem: Problem) -> Iterator[Snapshot]:
             continue
         mode, goal = row.get("workerMode"), row.get("workerLastGoal")
         yield Snapshot(
-            row["session_id"],
+            _text(row["session_id"]) or "",
             STATE_MOMENT,
             "session state",
             _id(row.get("next_id")) or 0,
             _items(_rows(row, "entries"), _rows(row, "summaries"), where, problem),
             where,
             mode if mode in MODES else "running",
-            goal if isinstance(goal, str) else "",
+            _text(goal) or "",
         )
 
 
@@ -213,14 +218,14 @@ def _archive(path: Path, problem: Problem) -> Snapshot | None:
     document = _document(path, problem)
     if document is None:
         return None
-    session, moment, reason = document.get("session_id"), document.get("timestamp_ms"), document.get("reason")
-    if not isinstance(session, str) or type(moment) is not int:
+    session, moment = _text(document.get("session_id")), document.get("timestamp_ms")
+    if session is None or type(moment) is not int:
         problem(f"{path}: skipped, it is no archive (session_id or timestamp_ms is missing)")
         return None
     return Snapshot(
         session,
         moment,
-        reason if isinstance(reason, str) else "",
+        _text(document.get("reason")) or "",
         _id(document.get("next_id")) or 0,
         _items(_rows(document, "entries"), _rows(document, "summaries"), str(path), problem),
         str(path),

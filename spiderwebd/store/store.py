@@ -85,7 +85,8 @@ async def open_store(
 
     `runner` is a ThreadRunner with commits of at most `batch` submissions unless given. `options` are
     the keyword arguments of Writer: bounds of the queue and the backlog, and its hooks. Raises what
-    Writer.serve raises, and StoreInUseError; as with any nursery, what ends the block comes out in an exception group.
+    Writer.serve raises, and StoreInUseError; as with any nursery, what ends the block comes out in an
+    exception group.
     """
     runner = runner or ThreadRunner(batch=batch)
     pool = ReadPool(lambda: open_reader(path), read_seconds)

@@ -136,6 +136,7 @@ class Door:
 
     async def _receive(self, stream: trio.abc.Stream, peer: Peer) -> bytes | Admitted:
         """Read a head and decide. Apart from `_serve`, so that a link does not keep its head alive."""
+        await trio.lowlevel.checkpoint()
         head = None
         try:
             head = await self._read_head(stream)

@@ -89,6 +89,7 @@ async def run_batch(
             )
             await report(Ended(task.task_id, outcome))
         finally:
+            seat.leave()
             running.ended(task)
 
     async with trio.open_nursery() as nursery:

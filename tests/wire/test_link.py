@@ -270,51 +270,32 @@ async def test_a_frame_that_cannot_be_encoded_is_a_fault_of_ours() -> None:
 SMALL = LinkLimits(frames=FrameLimits(message_bytes=1000, fragments=50, frames_per_second=5, burst=100))
 
 
-@pytest.mark.parametrize(
-    ("data", "code"),
-    [
-        (frame(BINARY, b"\x00"), 1003),
-        (frame(TEXT, b"x" * 1001), 1009),
-        (frame(TEXT, "\u20ac".encode() * 400), 1009),
-        (frame(TEXT, b"x" * 600, final=False) + frame(CONTINUATION, b"x" * 600), 1009),
-        (b"\x81\xff" + b"\xff" * 8 + b"mask", 1009),
-        (frame(TEXT, b"caf\xe9"), 1007),
-        (frame(TEXT, b"\xed\xa0\x80"), 1007),
-        (frame(TEXT, b"x", masked=False), 1002),
-        (frame(0x3, b"x"), 1002),
-        (frame(TEXT, b"x", rsv=0x40), 1002),
-        (frame(CONTINUATION, b"x"), 1002),
-        (frame(PING, b"x" * 126), 1002),
-        (frame(PING, b"x", final=False), 1002),
-        (frame(CLOSE, b"\x03"), 1002),
-        (frame(CLOSE, b"\x03\xed"), 1002),
-        (frame(TEXT, final=False) + frame(CONTINUATION, final=False) * 50, 1008),
-        (frame(PING) * 101, 1008),
-        (frame(TEXT, b"x") * 101, 1008),
-    ],
-    ids=[
-        "binary",
-        "oversize",
-        "oversize in bytes, not in characters",
-        "oversize in fragments",
-        "length 2**64-1",
-        "invalid UTF-8",
-        "surrogate in UTF-8",
-        "unmasked",
-        "reserved opcode",
-        "reserved bit",
-        "continuation of nothing",
-        "long ping",
-        "fragmented ping",
-        "close of one byte",
-        "close with 1005",
-        "empty continuations",
-        "ping flood",
-        "text flood",
-    ],
-)
-async def test_a_peer_that_breaks_a_rule_is_told_which(data: bytes, code: int) -> None:
+BREACHES: dict[str, tuple[bytes, int]] = {
+    "binary": (frame(BINARY, b"\x00"), 1003),
+    "oversize": (frame(TEXT, b"x" * 1001), 1009),
+    "oversize in bytes, not in characters": (frame(TEXT, "\u20ac".encode() * 400), 1009),
+    "oversize in fragments": (frame(TEXT, b"x" * 600, final=False) + frame(CONTINUATION, b"x" * 600), 1009),
+    "length 2**64-1": (b"\x81\xff" + b"\xff" * 8 + b"mask", 1009),
+    "invalid UTF-8": (frame(TEXT, b"caf\xe9"), 1007),
+    "surrogate in UTF-8": (frame(TEXT, b"\xed\xa0\x80"), 1007),
+    "unmasked": (frame(TEXT, b"x", masked=False), 1002),
+    "reserved opcode": (frame(0x3, b"x"), 1002),
+    "reserved bit": (frame(TEXT, b"x", rsv=0x40), 1002),
+    "continuation of nothing": (frame(CONTINUATION, b"x"), 1002),
+    "long ping": (frame(PING, b"x" * 126), 1002),
+    "fragmented ping": (frame(PING, b"x", final=False), 1002),
+    "close of one byte": (frame(CLOSE, b"\x03"), 1002),
+    "close with 1005": (frame(CLOSE, b"\x03\xed"), 1002),
+    "empty continuations": (frame(TEXT, final=False) + frame(CONTINUATION, final=False) * 50, 1008),
+    "ping flood": (frame(PING) * 101, 1008),
+    "text flood": (frame(TEXT, b"x") * 101, 1008),
+}
+
+
+@pytest.mark.parametrize("name", BREACHES)
+async def test_a_peer_that_breaks_a_rule_is_told_which(name: str) -> None:
     """What was sent before is received, then the close frame names the breach."""
+    data, code = BREACHES[name]
     async with open_wire(limits=SMALL) as wire:
         await wire.client.send(frame(TEXT, b"honest") + data)
         assert await wire.client.read_close() == code

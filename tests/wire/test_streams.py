@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 import trio
 import trio.testing
@@ -79,6 +81,7 @@ async def test_writes_of_two_tasks_do_not_mix(autojump_clock: trio.testing.MockC
     got = bytearray()
 
     async def read_slowly() -> None:
+        await trio.lowlevel.checkpoint()
         while len(got) < 14:
             got.extend(await far.receive_some(3))
 
@@ -112,12 +115,11 @@ async def test_lingering_reads_no_more_than_its_bound() -> None:
 
     async def flood() -> None:
         nonlocal sent
-        try:
+        await trio.lowlevel.checkpoint()
+        with contextlib.suppress(trio.BrokenResourceError):
             while True:
                 await far.send_all(b"x" * 16_384)
                 sent += 16_384
-        except trio.BrokenResourceError:
-            return
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(flood)
