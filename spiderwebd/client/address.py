@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from typing_extensions import override
-
 from spiderwebd.client.errors import UsageError
 
 DEFAULT_PORT = 18790
@@ -45,8 +43,8 @@ class Address:
         """Whether this can only be a daemon of this machine."""
         return self.scheme == "unix" or self.host in ("localhost", "::1") or self.host.startswith("127.")
 
-    @override
-    def __str__(self) -> str:
+    @property
+    def url(self) -> str:
         """Return it as a user would write it."""
         if self.scheme == "unix":
             return f"unix:{self.path}"

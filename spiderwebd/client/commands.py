@@ -151,14 +151,14 @@ def status(desk: Desk) -> Exit:
     if desk.output.as_json:
         health = {
             "type": "health",
-            "address": str(desk.place.address),
+            "address": desk.place.address.url,
             "live": alive[0] == 200,
             "ready": ready[0] == 200,
             "message": ready[1],
         }
         desk.output.frame(health)
     else:
-        desk.output.line(f"daemon {desk.place.address}: {alive[1]}, {ready[1]}")
+        desk.output.line(f"daemon {desk.place.address.url}: {alive[1]}, {ready[1]}")
     how = desk.ask({"type": "agent.control", "action": "state"})
     return how if ready[0] == 200 or how is not Exit.DONE else Exit.TEMPORARY
 
@@ -180,9 +180,10 @@ def raw(desk: Desk) -> Exit:
             request = Request({"type": "ping"}, stream.send({"type": "ping"}))
             while not request.ended:
                 answer = stream.receive(desk.answer_seconds)
-                if answer is not None and not request.take(answer):
-                    check(answer)
-                    desk.show(answer)
+                if answer is None or request.take(answer) or answer.get("request") == "session-restore":
+                    continue
+                check(answer)
+                desk.show(answer)
     return Exit.DONE
 
 

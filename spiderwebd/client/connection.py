@@ -91,7 +91,7 @@ class Connection:
         try:
             if place.token is None and place.address.scheme != "unix":
                 raise RefusedError(
-                    f"no token for {place.address} was found; name its file with --token-file",
+                    f"no token for {place.address.url} was found; name its file with --token-file",
                     Code.UNAUTHORIZED,
                 )
             connection._upgrade(agent, session, after, deadline)
@@ -174,7 +174,7 @@ class Connection:
         try:
             data = self._protocol.send(event)
         except LocalProtocolError as error:
-            raise LinkLostError(f"the link to {self.place.address} has ended: {error}") from None
+            raise LinkLostError(f"the link to {self.place.address.url} has ended: {error}") from None
         self._write(data, monotonic() + timeout)
 
     def _write(self, data: bytes, deadline: float) -> None:
@@ -184,9 +184,11 @@ class Connection:
                 self._socket.settimeout(max(deadline - monotonic(), 0.001))
                 left = left[self._socket.send(left) :]
         except TimeoutError:
-            raise self._ended(LinkLostError(f"{self.place.address} did not take a frame in time")) from None
+            raise self._ended(
+                LinkLostError(f"{self.place.address.url} did not take a frame in time")
+            ) from None
         except OSError as error:
-            raise self._ended(LinkLostError(f"the link to {self.place.address} broke: {error}")) from None
+            raise self._ended(LinkLostError(f"the link to {self.place.address.url} broke: {error}")) from None
 
     def _read(self, deadline: float, also: int | None) -> bool:
         """Take in what has come; False when `also` can be read instead."""
@@ -198,16 +200,16 @@ class Connection:
             self._socket.settimeout(max(left, 0.001))
             data = self._socket.recv(RECEIVE_BYTES)
         except TimeoutError:
-            raise DeadlineError(f"no answer from {self.place.address} in time") from None
+            raise DeadlineError(f"no answer from {self.place.address.url} in time") from None
         except OSError as error:
-            raise self._ended(LinkLostError(f"the link to {self.place.address} broke: {error}")) from None
+            raise self._ended(LinkLostError(f"the link to {self.place.address.url} broke: {error}")) from None
         self.heard_at = monotonic()
         if data:
             self._take(data)
         elif self._refusal is not None:
             self._end = self._refused(self._refusal)
         else:
-            self._end = LinkLostError(f"{self.place.address} closed the link without goodbye", 1006)
+            self._end = LinkLostError(f"{self.place.address.url} closed the link without goodbye", 1006)
         return True
 
     def _readable(self, deadline: float, also: int) -> bool:
@@ -220,7 +222,7 @@ class Connection:
             selector.register(also, selectors.EVENT_READ)
             ready = selector.select(max(deadline - monotonic(), 0))
         if not ready:
-            raise DeadlineError(f"no answer from {self.place.address} in time")
+            raise DeadlineError(f"no answer from {self.place.address.url} in time")
         return any(key.fd != also for key, _ in ready)
 
     def _take(self, data: bytes) -> None:
@@ -229,7 +231,7 @@ class Connection:
             for event in self._protocol.events():
                 self._on(event)
         except RemoteProtocolError as error:
-            self._end = ProtocolError(f"{self.place.address} does not speak websocket: {error}")
+            self._end = ProtocolError(f"{self.place.address.url} does not speak websocket: {error}")
         except ProtocolError as error:
             self._end = error
 
@@ -256,13 +258,13 @@ class Connection:
                     self._write(self._protocol.send(event.response()), monotonic() + CLOSE_SECONDS)
                 self._end = self._closed(event.code, event.reason)
             case BytesMessage():
-                raise ProtocolError(f"{self.place.address} sent a binary message; the protocol is text")
+                raise ProtocolError(f"{self.place.address.url} sent a binary message; the protocol is text")
 
     def _text(self, event: TextMessage) -> None:
         self._size += len(event.data)
         if self._size > MESSAGE_CHARACTERS:
             raise ProtocolError(
-                f"{self.place.address} sent a message beyond {MESSAGE_CHARACTERS} characters"
+                f"{self.place.address.url} sent a message beyond {MESSAGE_CHARACTERS} characters"
             )
         self._pieces.append(event.data)
         if not event.message_finished:
@@ -273,9 +275,9 @@ class Connection:
         try:
             frame = json.loads(text)
         except ValueError as error:
-            raise ProtocolError(f"{self.place.address} sent a frame that is no JSON: {error}") from None
+            raise ProtocolError(f"{self.place.address.url} sent a frame that is no JSON: {error}") from None
         if not isinstance(frame, dict) or not isinstance(frame.get("type"), str):
-            raise ProtocolError(f"{self.place.address} sent a frame without a type")
+            raise ProtocolError(f"{self.place.address.url} sent a frame without a type")
         self._frames.append(frame)
 
     def _ended(self, error: ClientError) -> ClientError:
@@ -284,7 +286,7 @@ class Connection:
 
     def _closed(self, code: int, reason: str | None) -> ClientError:
         meaning = CLOSE_MEANINGS[Close(code)] if code in list(Close) else "the link was closed"
-        message = f"{self.place.address}: {reason or meaning} (close code {code})"
+        message = f"{self.place.address.url}: {reason or meaning} (close code {code})"
         if code in _NOT_AUTHORISED:
             return RefusedError(message, Code.UNAUTHORIZED)
         if code in _BROKEN:
@@ -298,9 +300,9 @@ class Connection:
         except ValueError:
             said = None
         if isinstance(said, dict) and isinstance(said.get("code"), str):
-            message = f"{self.place.address} refused the link: {said.get('message')}"
+            message = f"{self.place.address.url} refused the link: {said.get('message')}"
             return RefusedError(message, said["code"], said.get("retry_after_ms"))
-        message = f"{self.place.address} answered HTTP {answer.status_code} instead of a websocket"
+        message = f"{self.place.address.url} answered HTTP {answer.status_code} instead of a websocket"
         if answer.status_code == 401:
             return RefusedError(message, Code.UNAUTHORIZED)
         return RefusedError(message, Code.DRAINING) if answer.status_code == 503 else ProtocolError(message)

@@ -55,7 +55,7 @@ class Desk:
     @property
     def place_name(self) -> str:
         """What sessions are remembered under."""
-        return f"{self.place.address} {self.agent}"
+        return f"{self.place.address.url} {self.agent}"
 
     @property
     def answer_seconds(self) -> float:

@@ -70,7 +70,7 @@ def find(
         token = _checked(_read(folder / "token") or "", folder / "token")
     if token is not None and not address.private and not wishes.insecure:
         raise UsageError(
-            f"the token would cross the network in clear to {address}; use wss:// (or --insecure if you must)"
+            f"the token would cross the network in clear to {address.url}; use wss:// or --insecure"
         )
     return Place(address, token, wishes.ca_file)
 

@@ -43,13 +43,13 @@ def probe(place: Place, path: str, timeout: float) -> tuple[int, str]:
                 else:
                     break
         except h11.RemoteProtocolError as error:
-            raise ProtocolError(f"{place.address} does not answer in HTTP: {error}") from None
+            raise ProtocolError(f"{place.address.url} does not answer in HTTP: {error}") from None
         except TimeoutError:
             raise DeadlineError(
-                f"{place.address} took the request, but did not answer {path} in time"
+                f"{place.address.url} took the request, but did not answer {path} in time"
             ) from None
         except OSError as error:
-            raise LinkLostError(f"{place.address} broke the connection off: {error}") from None
+            raise LinkLostError(f"{place.address.url} broke the connection off: {error}") from None
     return status, _said(body)
 
 

@@ -91,7 +91,9 @@ class SessionStream:
             if ack is None or ack["type"] == "error":
                 raise refusal(ack or {})
             if ack["type"] != "session.ack" or not isinstance(ack.get("sessionKey"), str):
-                raise ProtocolError(f"{self.place.address} began with {ack['type']} instead of session.ack")
+                raise ProtocolError(
+                    f"{self.place.address.url} began with {ack['type']} instead of session.ack"
+                )
         except BaseException:
             connection.close(0)
             raise
@@ -169,7 +171,7 @@ class SessionStream:
                 if monotonic() - link.heard_at < QUIET_SECONDS:
                     self._pinged = False
                 elif self._pinged:
-                    raise LinkLostError(f"{self.place.address} has gone silent") from None
+                    raise LinkLostError(f"{self.place.address.url} has gone silent") from None
                 else:
                     link.ping()
                     self._pinged = True

@@ -19,7 +19,9 @@ def open_socket(address: Address, timeout: float, ca_file: Path | None = None) -
             return _open_unix(address.path, timeout)
         connected = socket.create_connection((address.host, address.port), timeout)
     except OSError as error:
-        raise UnreachableError(f"no daemon answers at {address}: {error}; is spiderwebd running?") from None
+        raise UnreachableError(
+            f"no daemon answers at {address.url}: {error}; is spiderwebd running?"
+        ) from None
     # Small frames are answered by small frames: waiting to fill a segment only costs time.
     connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return _secured(connected, address, ca_file) if address.scheme == "wss" else connected
@@ -45,5 +47,5 @@ def _secured(connected: socket.socket, address: Address, ca_file: Path | None) -
     except OSError as error:  # SSLError is one
         connected.close()
         raise UnreachableError(
-            f"no TLS with {address}: {error}; --ca-file names another authority to trust"
+            f"no TLS with {address.url}: {error}; --ca-file names another authority to trust"
         ) from None

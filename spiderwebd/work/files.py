@@ -1,15 +1,16 @@
 """A session's own files: the one directory in which its tasks may read and write.
 
-Every function blocks; workers run them through a `blocking.RunBlocking`. Whoever changes files holds one
-lock, so that the quota is true and a single temporary file serves all writes.
+Every function blocks; workers run them through a `blocking.RunBlocking`. Whoever changes files holds
+flock(2) on the directory, so that the quota is true and one temporary file serves all writes, also
+while a cancelled task's write is still running to its end in its thread.
 """
 
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import stat
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -70,7 +71,6 @@ class SessionFiles:
     def __init__(self, root: Path, limits: Limits | None = None) -> None:
         self.root = root
         self._limits = limits or Limits()
-        self._changing = threading.Lock()
 
     def read(self, path: str) -> str:
         """Return a file's text."""
@@ -135,7 +135,7 @@ class SessionFiles:
     def move(self, path: str, target: str) -> None:
         """Give a file or directory another name; one that is taken is refused."""
         source, goal = self._named(path), self._named(target)
-        with self._changing, _explained(path), opened_directory(self.root, source[:-1]) as here:
+        with self._changing(path), opened_directory(self.root, source[:-1]) as here:
             os.stat(source[-1], dir_fd=here, follow_symlinks=False)
             self._room_for(goal[:-1])
             with opened_directory(self.root, goal[:-1], make=True) as there:
@@ -148,7 +148,7 @@ class SessionFiles:
     def delete(self, path: str) -> None:
         """Delete a file."""
         parts = self._named(path)
-        with self._changing, _explained(path), opened_directory(self.root, parts[:-1]) as directory:
+        with self._changing(path), opened_directory(self.root, parts[:-1]) as directory:
             if stat.S_ISDIR(os.stat(parts[-1], dir_fd=directory, follow_symlinks=False).st_mode):
                 raise FileRefused(f"{path} is a directory")
             os.unlink(parts[-1], dir_fd=directory)
@@ -157,13 +157,20 @@ class SessionFiles:
     def make_directory(self, path: str) -> bool:
         """Make a directory, with those above it; False when it is there already."""
         parts = self._named(path)
-        with self._changing, _explained(path):
+        with self._changing(path):
             self._room_for(parts)
             with opened_directory(self.root, parts[:-1], make=True) as directory:
                 made = make_directory(parts[-1], directory)
                 if not made and not stat.S_ISDIR(os.stat(parts[-1], dir_fd=directory).st_mode):
                     raise FileRefused(f"{path} is a file")
         return made
+
+    @contextmanager
+    def _changing(self, path: str) -> Iterator[int]:
+        """Hold the lock of the directory, which is made if need be, and yield its descriptor."""
+        with _explained(path), opened_directory(self.root, (), make=True) as root:
+            fcntl.flock(root, fcntl.LOCK_EX)
+            yield root
 
     def _named(self, path: str) -> tuple[str, ...]:
         parts = parts_inside(self.root, path)
@@ -181,15 +188,12 @@ class SessionFiles:
     def _replace(self, path: str, content: Callable[[], bytes]) -> int:
         """Put new bytes in a file so that a crash leaves the old ones or the new ones."""
         parts = self._named(path)
-        with self._changing, _explained(path):
+        with self._changing(path) as root:
             data = content()
             if len(data) > self._limits.file_bytes:
                 raise FileRefused(f"{path} would be larger than {self._limits.file_bytes} bytes")
             self._room_for(parts, len(data))
-            with (
-                opened_directory(self.root, (), make=True) as root,
-                opened_directory(self.root, parts[:-1], make=True) as directory,
-            ):
+            with opened_directory(self.root, parts[:-1], make=True) as directory:
                 if _is_directory(parts[-1], directory):
                     raise FileRefused(f"{path} is a directory")
                 flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC

@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import trio
+
 from spiderwebd.core.records import (
     EntryKind,
     EntryRecord,
@@ -93,3 +95,17 @@ class Collected(list[tuple[int, bool]]):
 def database(folder: Path) -> Path:
     """Where a test keeps its store."""
     return folder / "spiderwebd.db"
+
+
+class States(list[bool]):
+    """Takes note of every change between degraded (True) and sound (False)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sound = trio.Event()
+
+    def note(self, degraded: bool, reason: str) -> None:
+        """The hook `on_state`."""
+        self.append(degraded)
+        if not degraded:
+            self.sound.set()

@@ -59,7 +59,7 @@ def test_newer_database_is_refused(tmp_path: Path) -> None:
     connection = sqlite3.connect(database(tmp_path))
     connection.execute("PRAGMA user_version = 999")
     connection.close()
-    with pytest.raises(schema.SchemaTooNewError, match="999.*start the newer spiderwebd"):
+    with pytest.raises(schema.SchemaTooNewError, match=r"999.*start the newer spiderwebd"):
         schema.open_writer(database(tmp_path))
 
 
@@ -75,7 +75,7 @@ def test_reader_cannot_write(tmp_path: Path) -> None:
     """A reading connection refuses to change anything."""
     schema.open_writer(database(tmp_path)).close()
     reader = schema.open_reader(database(tmp_path))
-    with pytest.raises(sqlite3.OperationalError, match="readonly|read-only|query_only"):
+    with pytest.raises(sqlite3.OperationalError, match=r"readonly|read-only|query_only"):
         reader.execute("DELETE FROM sessions")
     reader.close()
 

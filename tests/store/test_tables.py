@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import given, settings
@@ -192,10 +193,9 @@ def test_any_entry_comes_back_equal(
     content: str, name: str | None, sources: tuple[int, ...], related_to: int | None, in_ram: bool
 ) -> None:
     """Whatever the text (NUL, control characters, any script), the record read is the record written."""
-    connection = open_writer(Path(":memory:"))
     record = entry(7, content, name=name, sources=sources, related_to=related_to, in_ram=in_ram)
-    try:
+    with TemporaryDirectory() as folder:
+        connection = open_writer(database(Path(folder)), "OFF")
         write(connection, [[session(), record]])
         assert read_memories(connection, Query(1, exclude_in_ram=False)) == [record]
-    finally:
         connection.close()

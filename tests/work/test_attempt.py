@@ -20,14 +20,15 @@ async def _attempt(
     worker: Worker, *, gate: Gate | None = None, seat: Seat | None = None, seconds: float = 10
 ) -> tuple[Outcome, list[BaseException]]:
     faults: list[BaseException] = []
-    outcome = await attempt(
-        TASK,
-        worker=worker,
-        seat=seat or Seat("S"),
-        gate=gate or Gate(),
-        seconds=seconds,
-        on_fault=lambda task, error: faults.append(error),
-    )
+    with trio.fail_after(100_000):
+        outcome = await attempt(
+            TASK,
+            worker=worker,
+            seat=seat or Seat("S"),
+            gate=gate or Gate(),
+            seconds=seconds,
+            on_fault=lambda task, error: faults.append(error),
+        )
     return outcome, faults
 
 

@@ -72,6 +72,10 @@ class Bench:
     async def run(
         self, titles: Iterable[str], *, pause_before: int | None = None, task_seconds: float = 100
     ) -> None:
+        with trio.fail_after(100_000):
+            await self._run(titles, pause_before, task_seconds)
+
+    async def _run(self, titles: Iterable[str], pause_before: int | None, task_seconds: float) -> None:
         await run_batch(
             [planned(title, number) for number, title in enumerate(titles, start=1)],
             worker=self.worker,

@@ -10,9 +10,10 @@ from spiderwebd.work.documents import DocumentFolders, Match
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder of three readable documents and some that must not be read."""
+    """A folder of four readable documents and some that must not be read."""
     docs = tmp_path / "docs"
     (docs / "ops").mkdir(parents=True)
+    (docs / "about.md").write_text("A schedule, and nothing more.\n")
     (docs / "guide.md").write_text("# Guide\n\nBackups run nightly.\nThe backup schedule is weekly.\n")
     (docs / "ops" / "disk.txt").write_text("A disk may fail.\nThe schedule of disks.\n")
     (docs / "other.txt").write_text("Nothing of the kind.\n")
@@ -24,6 +25,7 @@ def test_best_line_of_the_best_files(folder: Path) -> None:
     found = DocumentFolders([folder]).search("When are the backups scheduled?", 3)
     assert found.matches == (
         Match("guide.md", 4, "The backup schedule is weekly.", 2),
+        Match("about.md", 1, "A schedule, and nothing more.", 1),
         Match("ops/disk.txt", 2, "The schedule of disks.", 1),
     )
     assert found.exhaustive
@@ -45,6 +47,7 @@ def test_several_folders_are_told_apart(folder: Path, tmp_path: Path) -> None:
     found = DocumentFolders([folder, tmp_path / "missing", more]).search("backup schedule", 5)
     assert [match.file for match in found.matches] == [
         "docs/guide.md",
+        "docs/about.md",
         "docs/ops/disk.txt",
         "more/guide.md",
     ]
@@ -71,8 +74,8 @@ def test_what_is_passed_over(folder: Path, tmp_path: Path) -> None:
 
 def test_number_of_files_is_bounded(folder: Path) -> None:
     """A search that meets its limit of files ends with what it has and says so."""
-    found = DocumentFolders([folder], files=1).search("schedule", 5)
-    assert [match.file for match in found.matches] == ["guide.md"]
+    found = DocumentFolders([folder], files=2).search("schedule", 5)
+    assert [match.file for match in found.matches] == ["about.md", "guide.md"]
     assert not found.exhaustive
 
 
@@ -80,7 +83,7 @@ def test_time_is_bounded(folder: Path) -> None:
     """A search past its deadline ends with what it has and says so."""
     ticks = iter(range(100))
     found = DocumentFolders([folder], seconds=2, now=lambda: float(next(ticks))).search("schedule", 5)
-    assert [match.file for match in found.matches] == ["guide.md"]
+    assert [match.file for match in found.matches] == ["about.md"]
     assert not found.exhaustive
 
 

@@ -173,10 +173,11 @@ def test_a_write_that_dies_leaves_the_old_text(files: SessionFiles, monkeypatch:
 
 
 def test_threads_do_not_lose_each_others_lines(tmp_path: Path) -> None:
-    """Appends from several threads all arrive, each whole."""
-    files = SessionFiles(tmp_path / "s")
+    """Appends from several threads, each with an object of its own, all arrive whole."""
+    root = tmp_path / "s"
 
     def add(number: int) -> None:
+        files = SessionFiles(root)
         for line in range(10):
             files.append("log", f"{number}.{line}")
 
@@ -186,5 +187,6 @@ def test_threads_do_not_lose_each_others_lines(tmp_path: Path) -> None:
     for thread in threads:
         thread.join(timeout=60)
     expected = {f"{number}.{line}" for number in range(4) for line in range(10)}
-    assert set(files.read("log").splitlines()) == expected
-    assert len(files.read("log").splitlines()) == 40
+    lines = SessionFiles(root).read("log").splitlines()
+    assert set(lines) == expected
+    assert len(lines) == 40

@@ -66,9 +66,14 @@ BEFORE UPDATE OF content ON entries
 WHEN NEW.content <> OLD.content AND NOT (NEW.kind = 'tombstone' AND NEW.related_to IS NEW.memory_id)
 BEGIN
     SELECT RAISE(ABORT, 'a changed memory needs a higher version') WHERE NEW.version <= OLD.version;
-    -- Ignored when the VersionRecord came first; else that record adds operation and actor later.
-    INSERT OR IGNORE INTO versions (sid, memory_id, version, content, operation, actor, at_ms)
-    VALUES (OLD.sid, OLD.memory_id, OLD.version, OLD.content, 'update', '', OLD.created_ms);
+    -- Unless the VersionRecord came first; else that record adds operation and actor later. (OR IGNORE
+    -- would not do: the conflict clause of the statement that fires a trigger overrules the trigger's.)
+    INSERT INTO versions (sid, memory_id, version, content, operation, actor, at_ms)
+    SELECT OLD.sid, OLD.memory_id, OLD.version, OLD.content, 'update', '', OLD.created_ms
+    WHERE NOT EXISTS (
+        SELECT 1 FROM versions
+        WHERE sid = OLD.sid AND memory_id = OLD.memory_id AND version = OLD.version
+    );
 END;
 
 CREATE TABLE events (

@@ -36,5 +36,6 @@ CREATE TRIGGER entries_renew_document
 AFTER UPDATE OF content, name ON entries
 WHEN NEW.content <> OLD.content OR NEW.name IS NOT OLD.name
 BEGIN
-    INSERT OR IGNORE INTO reindex (entry) SELECT entry FROM indexed WHERE entry = NEW.entry;
+    INSERT INTO reindex (entry) SELECT entry FROM indexed
+    WHERE entry = NEW.entry AND entry NOT IN (SELECT entry FROM reindex);
 END;

@@ -1,0 +1,218 @@
+"""Ranked search: scope, the unindexed tail, and what updates and erasures do to it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from spiderwebd.core.records import EntryKind, EntryRecord, EraseRecord, LeaveRamRecord, VersionRecord
+from spiderwebd.store import committer
+from spiderwebd.store.runner import InlineRunner
+from spiderwebd.store.search import Scope
+from spiderwebd.store.store import Store, open_store
+from tests.store.samples import NOW_MS, database, entry, ignore, session
+
+INDEXED = 1
+LATE = 10_000
+"""Entries that InlineRunner lets wait: everything is indexed at once, or nothing ever is."""
+
+both = pytest.mark.parametrize("every", [INDEXED, LATE], ids=["indexed", "tail"])
+
+
+async def put(store: Store, *records: Any) -> None:
+    """Have records committed."""
+    await store.writer.submit(records, ignore)
+    await store.writer.settled()
+
+
+async def found(store: Store, text: str, scope: Scope | None = None, limit: int = 10) -> list[int]:
+    """Memory ids of a search, best first."""
+    return [hit.memory_id for hit in await store.reader.search(text, scope or Scope.session(1), limit)]
+
+
+@both
+async def test_words_are_found_by_the_next_request(tmp_path: Path, every: int) -> None:
+    """Stems, case and accents match, rarer words count more, stop words nothing; index or not."""
+    async with open_store(database(tmp_path), InlineRunner(every)) as store:
+        await put(store, session(), entry(1, "The cats were running through the café"))
+        await put(store, entry(2, "A dog and a dog and another dog"), entry(3, "nothing of interest"))
+        assert await found(store, "Does the CAT run in a cafe?") == [1, 2]
+        assert await found(store, "dogs") == [2, 3]
+        assert await found(store, "elephant") == []
+        assert await found(store, "?!") == []
+        hit = (await store.reader.search("cats", Scope.session(1), 5))[0]
+        assert (hit.session_key, hit.role, hit.kind, hit.version, hit.source) == (
+            "key-1",
+            "user",
+            "entry",
+            1,
+            "ram",
+        )
+        assert hit.content == "The cats were running through the café"
+        assert hit.score > 0
+
+
+@both
+async def test_text_before_an_entry_helps_to_find_it(tmp_path: Path, every: int) -> None:
+    """An answer is found by the words of the question before it, below the question itself."""
+    async with open_store(database(tmp_path), InlineRunner(every)) as store:
+        await put(store, session(), entry(1, "Where did Caroline move from?"))
+        await put(store, entry(2, "Sweden, four years ago", role="assistant"))
+        await put(store, *[entry(number, f"chat about item {number}") for number in range(3, 9)])
+        assert await found(store, "Caroline") == [1, 2, 3]
+
+
+@both
+async def test_day_and_name_are_searched(tmp_path: Path, every: int) -> None:
+    """The date of an entry and the name it was stored under are part of it."""
+    async with open_store(database(tmp_path), InlineRunner(every)) as store:
+        await put(store, session(), entry(1, "we met", created_ms=NOW_MS - 86_400_000 * 20))
+        await put(store, entry(2, "blue", name="favourite colour"))
+        assert (await found(store, "what happened in January"))[0] == 1
+        assert (await found(store, "favourite colours"))[0] == 2
+
+
+@both
+async def test_scope_is_never_left(tmp_path: Path, every: int) -> None:
+    """Session, agent and principal scopes find their own and nobody else's, similar names included."""
+    async with open_store(database(tmp_path), InlineRunner(every)) as store:
+        owners = [
+            ("ana", "default"),
+            ("ana", "kim"),
+            ("ana", "default"),
+            ("an", "adefault"),
+            ("anaa", "default"),
+        ]
+        for sid, (principal, agent) in enumerate(owners, 1):
+            await put(store, session(sid, principal=principal, agent=agent), entry(sid, "zebra", sid))
+
+        assert await found(store, "zebra", Scope.session(2)) == [2]
+        assert sorted(await found(store, "zebra", Scope.of_agent("ana", "default"))) == [1, 3]
+        assert sorted(await found(store, "zebra", Scope.of_principal("ana"))) == [1, 2, 3]
+        assert await found(store, "zebra", Scope.of_principal("an")) == [4]
+        assert await found(store, "zebra", Scope.of_principal("")) == []
+        # The words of the scope column cannot be searched for.
+        assert await found(store, "s1") == []
+        assert await found(store, "zebra", Scope.of_principal("ana"), 2) != []
+        assert len(await found(store, "zebra", Scope.of_principal("ana"), 2)) == 2
+
+
+async def test_tail_and_index_rank_as_one_list(tmp_path: Path) -> None:
+    """What was indexed and what was not yet are weighed alike: the better text is first, wherever it is."""
+    async with open_store(database(tmp_path), InlineRunner(40)) as store:
+        await put(store, session(), *[entry(number, f"filler number {number}") for number in range(1, 40)])
+        await put(store, entry(40, "zebra zebra zebra"))
+        assert store.writer.statistics.unindexed == 0
+        await put(store, entry(41, "filler"), entry(42, "filler"))
+        await put(store, entry(43, "a zebra, and much else that has nothing to do with any of it at all"))
+        assert store.writer.statistics.unindexed == 3
+        assert (await found(store, "zebra"))[:2] == [40, 43]
+
+
+@both
+async def test_updated_text_is_found_and_the_old_one_not(tmp_path: Path, every: int) -> None:
+    """After an update the new words find the entry at once, the old words no longer."""
+    async with open_store(database(tmp_path), InlineRunner(every)) as store:
+        await put(store, session(), entry(1, "the old giraffe"))
+        for version, text in ((2, "the first zebra"), (3, "the second heron")):
+            old = VersionRecord(1, 1, version - 1, "whatever", "update", "ana", NOW_MS)
+            await put(store, entry(1, text, version=version), old)
+        await put(store, entry(1, "the second heron", version=3, name="a marabou"))
+        assert await found(store, "giraffe") == []
+        assert await found(store, "zebra") == []
+        assert await found(store, "heron") == [1]
+        assert await found(store, "marabou") == [1]
+
+
+async def test_update_between_two_steps_of_the_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the index still has the old text, that text finds nothing and the new one is found."""
+    runner = InlineRunner(1)
+    async with open_store(database(tmp_path), runner) as store:
+        await put(store, session(), entry(1, "giraffe"), entry(2, "giraffe house"))
+        monkeypatch.setattr(runner, "_index_every", LATE)
+        await put(store, entry(1, "zebra", version=2))
+        assert await found(store, "giraffe") == [2]
+        assert await found(store, "zebra") == [1]
+        assert await found(store, "giraffe", limit=1) == [2]
+
+
+@both
+async def test_erased_words_are_gone(tmp_path: Path, every: int) -> None:
+    """No word of an erased entry finds anything, not even through the entries that followed it."""
+    async with open_store(database(tmp_path), InlineRunner(every)) as store:
+        await put(store, session(), entry(1, "my secret is giraffe"), entry(2, "I see"), entry(3, "more"))
+        await put(store, entry(2, "I see well", version=2))
+        assert await found(store, "giraffe") != []
+        await put(store, EraseRecord(1, (1,), "asked for", NOW_MS))
+        await put(store, entry(4, "something else"))
+        assert await found(store, "giraffe") == []
+        assert await found(store, "see") != []
+
+
+async def test_summaries_and_tombstones_are_not_searched(tmp_path: Path) -> None:
+    """Only entries are found: a summary's source is kept and found itself."""
+    async with open_store(database(tmp_path), InlineRunner(1)) as store:
+        summary = EntryRecord(
+            1, 2, EntryKind.SUMMARY, "system", "giraffe", NOW_MS, related_to=1, sources=(1,)
+        )
+        await put(store, session(), entry(1, "a giraffe"), summary, LeaveRamRecord(1, (1,)))
+        hits = await store.reader.search("giraffe", Scope.session(1), 5)
+        assert [(hit.memory_id, hit.source) for hit in hits] == [(1, "ltm")]
+
+
+async def test_query_syntax_is_only_words(tmp_path: Path) -> None:
+    """Quotes, operators, NUL and half characters in a question cannot break or widen the search."""
+    async with open_store(database(tmp_path), InlineRunner(1)) as store:
+        await put(store, session(), session(2, principal="bob"), entry(1, "plain"), entry(1, "hidden", 2))
+        for text in (
+            '"',
+            'hidden" OR scope:s2 "',
+            "scope : s2",
+            "hidden NEAR(x)",
+            "a\0b",
+            "\ud800",
+            "*",
+            "-",
+        ):
+            assert await found(store, text) == []
+
+
+async def test_threads_index_in_a_quiet_moment(tmp_path: Path) -> None:
+    """With real threads the index catches up by itself, and search stays the same."""
+    async with open_store(database(tmp_path)) as store:
+        await put(store, session(), *[entry(number, f"zebra number {number}") for number in range(1, 200)])
+        before = await found(store, "zebra 77", limit=1)
+        with trio.fail_after(10):
+            while store.writer.statistics.unindexed:
+                await store.writer.ping()
+        assert before == await found(store, "zebra 77", limit=1) == [77]
+
+
+async def test_unindexable_entry_is_left_out(
+    tmp_path: Path, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An entry that the indexer cannot take is reported and holds up neither commits nor the index."""
+    faults: list[str] = []
+    known = committer.indexing._put_in
+
+    def picky(connection: Any, number: int) -> tuple[int, int]:
+        if number == 2:
+            raise ValueError("cannot index this")
+        return known(connection, number)
+
+    monkeypatch.setattr(committer.indexing, "_put_in", picky)
+    async with open_store(
+        database(tmp_path), InlineRunner(1), on_fault=lambda error, about: faults.append(error.__notes__[0])
+    ) as store:
+        await put(store, session())
+        for number in range(1, 8):
+            await put(store, entry(number, f"zebra {number}"))
+        await store.writer.settled()
+        assert faults == ["entry 2 is left out of the search index"]
+        assert store.writer.statistics.unindexed == 0
+        assert 7 in await found(store, "zebra")
+        assert (await store.reader.memory(1, 2)) == entry(2, "zebra 2")

@@ -1,0 +1,102 @@
+"""Fixtures of the tests that boot a Debian; they run with `--systemd` only (`make test-systemd`)."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.systemd.box import SUITES, Box, booted, obstacle, root_file_system
+
+ROOT = Path(__file__).parents[2]
+NEXT_VERSION = "0.1.0+next"
+"""Version of the second package, for upgrades."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add --systemd."""
+    parser.addoption("--systemd", action="store_true", help="run the tests that boot Debian (as root)")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the marker."""
+    config.addinivalue_line("markers", "systemd: boots a Debian as root; runs with --systemd only")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark what needs a box, and leave it out unless asked for."""
+    boots = [item for item in items if {"box", "installed", "shared"} & set(getattr(item, "fixturenames", ()))]
+    for item in boots:
+        item.add_marker(pytest.mark.systemd)
+    if not config.getoption("--systemd"):
+        config.hook.pytest_deselected(items=boots)
+        items[:] = [item for item in items if item not in boots]
+
+
+@pytest.fixture(scope="session")
+def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build the package, and the same with a higher version and a changed conffile; return their folder."""
+    reason = obstacle()
+    if reason is not None:
+        pytest.skip(reason)
+    folder = tmp_path_factory.mktemp("packages")
+    environment = os.environ | {"PYTHON": sys.executable}
+    subprocess.run([ROOT / "packaging" / "build-deb", folder], env=environment, check=True, timeout=600)
+    (built,) = folder.glob("*.deb")
+    tree = tmp_path_factory.mktemp("next") / "tree"
+    subprocess.run(["dpkg-deb", "-R", built, tree], check=True)
+    control = tree / "DEBIAN" / "control"
+    control.write_text(
+        "".join(
+            f"Version: {NEXT_VERSION}\n" if line.startswith("Version: ") else line
+            for line in control.read_text().splitlines(keepends=True)
+        )
+    )
+    conffile = tree / "etc" / "spiderwebd" / "spiderwebd.toml"
+    conffile.write_text(f"{conffile.read_text()}\n# A line of the next version.\n")
+    subprocess.run(["dpkg-deb", "-b", "-Zgzip", "-z1", tree, folder / "next.deb"], check=True, timeout=120)
+    built.rename(folder / "spiderwebd.deb")
+    return folder
+
+
+@pytest.fixture(scope="module", params=SUITES)
+def suite(request: pytest.FixtureRequest, packages: Path) -> str:
+    """Each Debian in turn."""
+    name = str(request.param)
+    try:
+        root_file_system(name)
+    except subprocess.CalledProcessError as error:
+        pytest.skip(f"no root file system of {name}: {error.stderr.strip().splitlines()[-1:]}")
+    return name
+
+
+@pytest.fixture
+def box(suite: str, packages: Path) -> Iterator[Box]:
+    """A fresh Debian without the package."""
+    with booted(suite, packages) as system:
+        yield system
+
+
+@pytest.fixture
+def installed(box: Box) -> Box:
+    """A fresh Debian with the package, ready."""
+    install(box)
+    return box
+
+
+@pytest.fixture(scope="module")
+def shared(suite: str, packages: Path) -> Iterator[Box]:
+    """A Debian with the package, for all tests of a module that only look."""
+    with booted(suite, packages) as system:
+        install(system)
+        yield system
+
+
+def install(box: Box) -> None:
+    """Install the package as an administrator does, and wait until the daemon is ready."""
+    box.run("apt-get install --yes /mnt/packages/spiderwebd.deb", seconds=300)
+    box.wait("systemctl --quiet is-active spiderwebd.service")
