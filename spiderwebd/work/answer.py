@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from spiderwebd.core.quotes import quote
 from spiderwebd.work.hits import Hit, cited
-from spiderwebd.work.quotes import quote
 
 QUOTED = 3
 QUOTE_CHARACTERS = 280

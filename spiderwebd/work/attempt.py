@@ -9,8 +9,8 @@ from math import inf
 import trio
 
 from spiderwebd.core.codes import Code, SpiderwebError
+from spiderwebd.core.outcome import Outcome, failed
 from spiderwebd.work.gate import Gate
-from spiderwebd.work.outcome import Outcome, failed
 from spiderwebd.work.slots import Seat
 from spiderwebd.work.task import PlannedTask, Worker
 

@@ -7,15 +7,15 @@ from dataclasses import replace
 from functools import partial
 
 from spiderwebd.core.codes import Code
+from spiderwebd.core.kinds import Choice
+from spiderwebd.core.outcome import NEW_ID, NewMemory, Outcome, blocked, complete, failed
+from spiderwebd.core.quotes import cut, quote
+from spiderwebd.core.rules import RULES
+from spiderwebd.core.verbs import Kind, Verb
 from spiderwebd.work.blocking import RunBlocking
 from spiderwebd.work.confined import FileRefused
 from spiderwebd.work.files import Counts, Listed, SessionFiles
-from spiderwebd.work.kinds import Choice
-from spiderwebd.work.outcome import NEW_ID, NewMemory, Outcome, blocked, complete, failed
-from spiderwebd.work.quotes import cut, quote
-from spiderwebd.work.rules import RULES
 from spiderwebd.work.task import PassGate, PlannedTask
-from spiderwebd.work.verbs import Kind, Verb
 
 QUOTE_CHARACTERS = 200
 SHOWN_CHARACTERS = 800

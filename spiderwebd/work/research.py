@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
+from spiderwebd.core.outcome import Outcome, complete
+from spiderwebd.core.quotes import quote
+from spiderwebd.core.verbs import Verb
 from spiderwebd.work.blocking import RunBlocking
 from spiderwebd.work.documents import DocumentFolders, Findings
 from spiderwebd.work.hits import Hit, cited
-from spiderwebd.work.outcome import Outcome, complete
-from spiderwebd.work.quotes import quote
 from spiderwebd.work.task import PassGate, PlannedTask
-from spiderwebd.work.verbs import Verb
 
 MEMORIES = 5
 FILES = 3

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from spiderwebd.work.outcome import Outcome, complete
-from spiderwebd.work.quotes import quote
+from spiderwebd.core.outcome import Outcome, complete
+from spiderwebd.core.quotes import quote
 from spiderwebd.work.task import PassGate, PlannedTask
 
 GOAL_CHARACTERS = 120

@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from spiderwebd.work.kinds import Choice
-from spiderwebd.work.outcome import Outcome
+from spiderwebd.core.kinds import Choice
+from spiderwebd.core.outcome import Outcome
 
 
 @dataclass(frozen=True, slots=True)

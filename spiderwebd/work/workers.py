@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from spiderwebd.work.outcome import Outcome
+from spiderwebd.core.outcome import Outcome
+from spiderwebd.core.verbs import Kind
 from spiderwebd.work.task import PassGate, PlannedTask, Worker
-from spiderwebd.work.verbs import Kind
 
 
 @dataclass(frozen=True, slots=True)

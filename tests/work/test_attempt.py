@@ -5,10 +5,10 @@ import trio
 import trio.testing
 
 from spiderwebd.core.codes import Code, Refused, StorageUnavailable
+from spiderwebd.core.outcome import Outcome, complete
 from spiderwebd.core.records import TaskState
 from spiderwebd.work.attempt import attempt
 from spiderwebd.work.gate import Gate
-from spiderwebd.work.outcome import Outcome, complete
 from spiderwebd.work.slots import FirstComeSlots, Seat
 from spiderwebd.work.task import PassGate, PlannedTask, Worker
 from tests.work.workbench import planned

@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 
 from spiderwebd.core.codes import Code
+from spiderwebd.core.kinds import table
+from spiderwebd.core.outcome import NewMemory, Outcome
 from spiderwebd.core.records import TaskState
+from spiderwebd.core.verbs import Kind
 from spiderwebd.work.blocking import run_inline
 from spiderwebd.work.execution import ExecutionWorker
 from spiderwebd.work.files import SessionFiles
-from spiderwebd.work.kinds import table
-from spiderwebd.work.outcome import NewMemory, Outcome
-from spiderwebd.work.verbs import Kind
 from tests.work.workbench import no_pause, planned
 
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from spiderwebd.core.outcome import Outcome
 from spiderwebd.core.records import TaskState
 from spiderwebd.work.blocking import run_inline
 from spiderwebd.work.documents import DocumentFolders
-from spiderwebd.work.outcome import Outcome
 from spiderwebd.work.research import ResearchWorker
 from tests.work.workbench import StoredHit, no_pause, planned
 

@@ -3,7 +3,7 @@
 import pytest
 import trio
 
-from spiderwebd.work.outcome import Outcome, complete
+from spiderwebd.core.outcome import Outcome, complete
 from spiderwebd.work.task import PassGate, PlannedTask, Worker
 from spiderwebd.work.workers import Workers
 from tests.work.workbench import no_pause, planned

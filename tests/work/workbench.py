@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import trio
 
-from spiderwebd.work.kinds import choose
+from spiderwebd.core.kinds import choose
 from spiderwebd.work.task import PlannedTask
 
 

@@ -1,7 +1,7 @@
 """The answer that ends a goal."""
 
 from spiderwebd.core.records import TaskRecord, TaskState
-from spiderwebd.work.report import goal_report
+from spiderwebd.core.report import goal_report
 
 
 def _task(number: int, title: str, state: TaskState, detail: str, code: str | None = None) -> TaskRecord:

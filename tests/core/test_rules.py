@@ -2,8 +2,8 @@
 
 import pytest
 
-from spiderwebd.work.rules import RULES, Rule
-from spiderwebd.work.verbs import Kind, Verb
+from spiderwebd.core.rules import RULES, Rule
+from spiderwebd.core.verbs import Kind, Verb
 
 CHANGING = {
     Verb.REMEMBER, Verb.FORGET, Verb.LOAD, Verb.SUMMARIZE, Verb.WRITE, Verb.CREATE, Verb.APPEND,

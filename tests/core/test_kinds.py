@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spiderwebd.work.kinds import choose, repeatable, table
-from spiderwebd.work.rules import RULES
-from spiderwebd.work.verbs import Kind, Verb
+from spiderwebd.core.kinds import choose, repeatable, table
+from spiderwebd.core.rules import RULES
+from spiderwebd.core.verbs import Kind, Verb
 
 EXAMPLES = [(example, rule.name) for rule in RULES for example in rule.examples]
 

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from spiderwebd.work.wording import FILE, LEAD, compiled
+from spiderwebd.core.wording import FILE, LEAD, compiled
 
 
 def test_space_stands_for_any_white_space() -> None:

@@ -3,8 +3,8 @@
 import pytest
 
 from spiderwebd.core.codes import Code
+from spiderwebd.core.outcome import DETAIL_CHARACTERS, Outcome, blocked, complete, failed
 from spiderwebd.core.records import TaskState
-from spiderwebd.work.outcome import DETAIL_CHARACTERS, Outcome, blocked, complete, failed
 
 
 def test_constructors() -> None:

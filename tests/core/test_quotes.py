@@ -5,7 +5,7 @@ import unicodedata
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spiderwebd.work.quotes import cut, quote
+from spiderwebd.core.quotes import cut, quote
 
 FAMILY = "👨\u200d👩\u200d👧"
 
