@@ -13,7 +13,7 @@ from spiderwebd.core.codes import Code
 from spiderwebd.core.compaction import summarize_text
 from spiderwebd.core.frames import AgentPlan, AgentProgress, AgentStatus
 from spiderwebd.core.kinds import choose, repeatable
-from spiderwebd.core.outcome import Outcome
+from spiderwebd.core.outcome import NEW_ID, Outcome
 from spiderwebd.core.plan import build_plan, ram_text, response_text
 from spiderwebd.core.records import RequestRecord, RequestState, TaskState
 from spiderwebd.core.report import goal_report
@@ -241,16 +241,20 @@ def _apply(step: Step, outcome: Outcome) -> str:
     ids = [remember(step, memory.role, memory.content, name=memory.name) for memory in outcome.remember]
     detail = outcome.detail
     for memory_id in ids:
-        detail = detail.replace("#?", f"#{memory_id}", 1)
+        detail = detail.replace(NEW_ID, f"#{memory_id}", 1)
     state, ram, now = step.state, step.state.ram, step.now_ms
     for memory_id in outcome.evict:
         if ram.load(memory_id) is not None:
             step.records.extend(ram.evict(now, memory_id).records(state.sid))
-    for memory_id in outcome.summarize:
-        entry = ram.load(memory_id)
-        if entry is not None:
-            text = summarize_text(entry.content, entry.role, state.rules.summary_bytes)
-            step.records.extend(ram.summarize(text, now, memory_id).records(state.sid))
+    for entry in (*outcome.load, *outcome.summarize):
+        change = ram.recall(entry, now)
+        step.records.extend(change.records(state.sid))
+        note_evictions(step, change)
+    for entry in outcome.summarize:
+        # Larger than the whole budget, it could not come back; its text stays in the LTM as it is.
+        if (found := ram.load(entry.id)) is not None:
+            text = summarize_text(found.content, found.role, state.rules.summary_bytes)
+            step.records.extend(ram.summarize(text, now, entry.id).records(state.sid))
     return detail
 
 

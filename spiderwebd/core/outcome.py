@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from spiderwebd.core.change import Entry
 from spiderwebd.core.codes import Code
 from spiderwebd.core.quotes import cut
 from spiderwebd.core.records import TaskState
@@ -47,10 +48,10 @@ class Outcome:
     """To append, in order; the detail's first NEW_ID becomes the first one's id, and so on."""
     evict: tuple[int, ...] = ()
     """MemoryIDs to take out of RAM."""
-    load: tuple[int, ...] = ()
-    """MemoryIDs to bring back into RAM."""
-    summarize: tuple[int, ...] = ()
-    """MemoryIDs to replace by a summary in RAM."""
+    load: tuple[Entry, ...] = ()
+    """Memories, as the LTM has them, to bring back into RAM."""
+    summarize: tuple[Entry, ...] = ()
+    """Memories, as the LTM has them, to stand in RAM as a summary."""
 
     def __post_init__(self) -> None:
         if self.state not in ENDS:

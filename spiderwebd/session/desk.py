@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from spiderwebd.core.change import Entry, row_of
 from spiderwebd.core.kinds import choose
 from spiderwebd.core.outcome import Outcome
-from spiderwebd.core.records import TaskState
+from spiderwebd.core.records import EntryKind, TaskState
 from spiderwebd.core.state import Ask, Chat, StartTask, State
 from spiderwebd.session.agents import AgentFolder
 from spiderwebd.session.lookups import Lookups
@@ -106,9 +107,12 @@ class HouseDesk:
         async def search(text: str, limit: int) -> list[Hit]:
             return await self._search(state, scope, text, limit, leave_out=own_words)
 
-        async def lookup(memory_id: int) -> str | None:
+        async def lookup(memory_id: int) -> Entry | None:
             stored = await self.reader.memory(state.sid, memory_id)
-            return None if stored is None or stored.related_to == memory_id else stored.content
+            if stored is None or stored.kind is not EntryKind.ENTRY:
+                return None
+            row = row_of(stored)
+            return row if isinstance(row, Entry) else None
 
         return Workers(
             ResearchWorker(search, self.documents, self.blocking),

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
 
+from spiderwebd.core.change import Entry
 from spiderwebd.core.codes import Code
 from spiderwebd.core.kinds import Choice
 from spiderwebd.core.outcome import NEW_ID, NewMemory, Outcome, blocked, complete, failed
@@ -23,8 +24,8 @@ SHOWN_CHARACTERS = 800
 
 VERBS = ", ".join(rule.name for rule in RULES if rule.kind is Kind.EXECUTION)
 
-Lookup = Callable[[int], Awaitable[str | None]]
-"""MemoryID to its text; None when the session has no such memory."""
+Lookup = Callable[[int], Awaitable[Entry | None]]
+"""MemoryID to the memory as the LTM has it; None when the session has none that holds a text."""
 
 
 class ExecutionWorker:
@@ -70,19 +71,17 @@ class ExecutionWorker:
                 return complete(f"execution: {await self._run_blocking(partial(self._change, choice))}")
 
     async def _memory(self, verb: Verb, memory_id: int) -> Outcome:
-        content = await self._lookup(memory_id)
-        if content is None:
+        entry = await self._lookup(memory_id)
+        if entry is None:
             return failed(f"execution: this session has no memory #{memory_id}", Code.MEMORY_UNKNOWN)
-        quoted = quote(content, QUOTE_CHARACTERS)
+        quoted = quote(entry.content, QUOTE_CHARACTERS)
         match verb:
             case Verb.LOAD:
-                return replace(
-                    complete(f"execution: memory #{memory_id} is in RAM: {quoted}"), load=(memory_id,)
-                )
+                return replace(complete(f"execution: memory #{memory_id} is in RAM: {quoted}"), load=(entry,))
             case Verb.SUMMARIZE:
                 return replace(
                     complete(f"execution: memory #{memory_id} is summarized in RAM: {quoted}"),
-                    summarize=(memory_id,),
+                    summarize=(entry,),
                 )
             case _:
                 return replace(

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from spiderwebd.core.change import Entry
 from spiderwebd.core.codes import Code
 from spiderwebd.core.kinds import table
 from spiderwebd.core.outcome import NewMemory, Outcome
@@ -15,15 +16,18 @@ from spiderwebd.work.files import SessionFiles
 from tests.work.workbench import no_pause, planned
 
 
+MEMORY = Entry(5, "user", "the door code is 4711", 1)
+
+
 @pytest.fixture
 def files(tmp_path: Path) -> SessionFiles:
     """An empty session directory."""
     return SessionFiles(tmp_path / "files")
 
 
-async def _memory(memory_id: int) -> str | None:
+async def _memory(memory_id: int) -> Entry | None:
     await no_pause()
-    return "the door code is 4711" if memory_id == 5 else None
+    return MEMORY if memory_id == 5 else None
 
 
 async def _execute(files: SessionFiles, title: str) -> Outcome:
@@ -62,15 +66,21 @@ async def test_remember_is_proposed(files: SessionFiles) -> None:
 
 
 @pytest.mark.parametrize(
-    ("title", "field"),
-    [("forget memory 5", "evict"), ("load memory 5", "load"), ("summarize memory 5", "summarize")],
+    ("title", "field", "proposal"),
+    [
+        ("forget memory 5", "evict", 5),
+        ("load memory 5", "load", MEMORY),
+        ("summarize memory 5", "summarize", MEMORY),
+    ],
 )
-async def test_memory_verbs_are_proposed(files: SessionFiles, title: str, field: str) -> None:
+async def test_memory_verbs_are_proposed(
+    files: SessionFiles, title: str, field: str, proposal: object
+) -> None:
     """Forget, load and summarize name the memory to the session and quote it."""
     outcome = await _execute(files, title)
     assert outcome.state is TaskState.COMPLETE
     proposed = {name: getattr(outcome, name) for name in ("evict", "load", "summarize")}
-    assert proposed == {"evict": (), "load": (), "summarize": ()} | {field: (5,)}
+    assert proposed == {"evict": (), "load": (), "summarize": ()} | {field: (proposal,)}
     assert "4711" in outcome.detail
 
 
