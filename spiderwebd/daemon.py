@@ -43,7 +43,7 @@ from spiderwebd.wire.link import LinkEnd, LinkLimits
 from spiderwebd.wire.listen import Endpoint, adopt, open_tcp, open_unix, with_tls
 from spiderwebd.work.blocking import InThreads
 from spiderwebd.work.documents import DocumentFolders
-from spiderwebd.work.slots import FirstComeSlots
+from spiderwebd.work.slots import FairSlots
 
 LINK_GOODBYE_SECONDS = 2.5
 """From 1001 to the last closed socket; a link's own bound is 2 s."""
@@ -156,7 +156,7 @@ class Daemon:
                 files_root=settings.state.directory / "files",
                 documents=DocumentFolders(settings.workers.document_directories),
                 blocking=InThreads(trio.CapacityLimiter(BLOCKING_THREADS)),
-                slots=FirstComeSlots(settings.workers.total),
+                slots=FairSlots(settings.workers.total),
                 task_seconds=lambda: self.settings.workers.task_seconds,
                 on_fault=self._on_fault,
             ),

@@ -1,6 +1,6 @@
 """Slots: how many tasks run at once, and the seat that one running task takes among them.
 
-Fairness between sessions belongs behind `Slots`: whoever grants slots knows who asks.
+Whoever grants slots knows which session asks, so that sessions can take turns.
 """
 
 from __future__ import annotations
@@ -8,6 +8,8 @@ from __future__ import annotations
 from typing import Protocol
 
 import trio
+
+from spiderwebd.core.fairness import RoundRobin
 
 
 class Slots(Protocol):
@@ -20,32 +22,45 @@ class Slots(Protocol):
         """Give a slot back. Never waits."""
 
 
-class FirstComeSlots:
-    """At most `total` slots, first come, first served."""
+class FairSlots:
+    """At most `total` slots; waiting sessions take turns, whatever number of tasks each has."""
 
     def __init__(self, total: int) -> None:
         self._free = total
-        self._lot = trio.lowlevel.ParkingLot()
+        self._line: RoundRobin[trio.lowlevel.Task] = RoundRobin()
 
     @property
     def free(self) -> int:
         """Slots that nobody holds."""
         return self._free
 
+    @property
+    def waiting(self) -> int:
+        """Tasks that wait for a slot."""
+        return len(self._line)
+
     async def acquire(self, session: str) -> None:
-        """Wait for a slot in order of arrival."""
+        """Wait for a slot until it is this session's turn."""
         if self._free:
             self._free -= 1
             await trio.lowlevel.cancel_shielded_checkpoint()
             return
-        await self._lot.park()  # whoever unparks us hands over its slot
+        task = trio.lowlevel.current_task()
+        self._line.add(session, task)
+
+        def give_up(_: object) -> trio.lowlevel.Abort:
+            self._line.give_up(session, task)
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        await trio.lowlevel.wait_task_rescheduled(give_up)  # whoever wakes us hands over its slot
 
     def release(self, session: str) -> None:
-        """Hand the slot to the one who waits longest, or keep it free."""
-        if self._lot:
-            self._lot.unpark()
-        else:
+        """Hand the slot to the session whose turn it is, or keep it free."""
+        task = self._line.next()
+        if task is None:
             self._free += 1
+        else:
+            trio.lowlevel.reschedule(task)
 
 
 class Seat:

@@ -9,7 +9,7 @@ from spiderwebd.core.outcome import Outcome, complete
 from spiderwebd.core.records import TaskState
 from spiderwebd.work.attempt import attempt
 from spiderwebd.work.gate import Gate
-from spiderwebd.work.slots import FirstComeSlots, Seat
+from spiderwebd.work.slots import FairSlots, Seat
 from spiderwebd.work.task import PassGate, PlannedTask, Worker
 from tests.work.workbench import planned
 
@@ -123,7 +123,7 @@ async def test_pause_gives_the_seat_back_and_stops_the_clock(
     autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
 ) -> None:
     """While it holds at the gate its slot is free for others, and the pause does not count as work."""
-    slots, gate = FirstComeSlots(1), Gate()
+    slots, gate = FairSlots(1), Gate()
     seat = Seat("S", slots)
     free: list[int] = []
 
@@ -173,7 +173,7 @@ async def test_the_clock_goes_on_after_a_pause(
 
 async def test_paused_again_while_waiting_for_a_seat(nursery: trio.Nursery) -> None:
     """A pause that comes between the gate and the seat holds the worker again, without the seat."""
-    slots, gate = FirstComeSlots(1), Gate()
+    slots, gate = FairSlots(1), Gate()
     seat = Seat("S", slots)
     ended = trio.Event()
 

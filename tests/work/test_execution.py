@@ -15,7 +15,6 @@ from spiderwebd.work.execution import ExecutionWorker
 from spiderwebd.work.files import SessionFiles
 from tests.work.workbench import no_pause, planned
 
-
 MEMORY = Entry(5, "user", "the door code is 4711", 1)
 
 

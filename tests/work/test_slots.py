@@ -3,12 +3,12 @@
 import trio
 import trio.testing
 
-from spiderwebd.work.slots import FirstComeSlots, Seat
+from spiderwebd.work.slots import FairSlots, Seat
 
 
 async def test_slots_are_bounded_and_handed_on_in_order(nursery: trio.Nursery) -> None:
-    """Whoever waits longest gets the slot when it is released, and nobody gets one before."""
-    slots = FirstComeSlots(1)
+    """Sessions take turns in the order of their coming, and nobody gets a slot before it is released."""
+    slots = FairSlots(1)
     got: list[str] = []
 
     async def wait(session: str) -> None:
@@ -32,7 +32,7 @@ async def test_slots_are_bounded_and_handed_on_in_order(nursery: trio.Nursery) -
 
 async def test_a_wait_that_is_cancelled_takes_no_slot(nursery: trio.Nursery) -> None:
     """Who gives up waiting leaves the line, and the slot goes to the next."""
-    slots = FirstComeSlots(1)
+    slots = FairSlots(1)
     scope = trio.CancelScope()
     got: list[str] = []
 
@@ -86,7 +86,7 @@ async def test_seat_takes_in_order_and_leaves_in_reverse() -> None:
 
 async def test_cancelled_halfway_a_seat_keeps_nothing(nursery: trio.Nursery) -> None:
     """A seat cancelled between its two slots gives the first one back by itself."""
-    session, daemon = FirstComeSlots(1), FirstComeSlots(1)
+    session, daemon = FairSlots(1), FairSlots(1)
     await daemon.acquire("other")
     seat = Seat("S", session, daemon)
     scope = trio.CancelScope()
@@ -102,3 +102,27 @@ async def test_cancelled_halfway_a_seat_keeps_nothing(nursery: trio.Nursery) -> 
     await trio.testing.wait_all_tasks_blocked()
     assert scope.cancelled_caught
     assert (session.free, daemon.free) == (1, 0)
+
+
+async def test_a_session_with_many_tasks_delays_another_by_one_turn(nursery: trio.Nursery) -> None:
+    """A single task of one session is served second, ahead of the rest of a crowd that came before it."""
+    slots = FairSlots(1)
+    got: list[str] = []
+
+    async def work(session: str) -> None:
+        await slots.acquire(session)
+        got.append(session)
+        slots.release(session)
+
+    await slots.acquire("crowd")
+    for _ in range(50):
+        nursery.start_soon(work, "crowd")
+    await trio.testing.wait_all_tasks_blocked()
+    nursery.start_soon(work, "single")
+    await trio.testing.wait_all_tasks_blocked()
+    assert slots.waiting == 51
+    slots.release("crowd")
+    await trio.testing.wait_all_tasks_blocked()
+    assert got.index("single") == 1
+    assert len(got) == 51
+    assert slots.free == 1

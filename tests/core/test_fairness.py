@@ -1,0 +1,54 @@
+"""The round over sessions is fair, keeps each session's order, and loses nobody."""
+
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spiderwebd.core.fairness import RoundRobin
+
+
+def test_a_crowd_delays_a_single_waiter_by_one_turn() -> None:
+    """With a thousand waiters of one session ahead of it, another session's only waiter is second."""
+    line: RoundRobin[str] = RoundRobin()
+    for number in range(1000):
+        line.add("crowd", f"crowd-{number}")
+    line.add("single", "single-0")
+    assert [line.next(), line.next(), line.next()] == ["crowd-0", "single-0", "crowd-1"]
+
+
+def test_giving_up_leaves_the_others_in_order() -> None:
+    """A waiter that gives up is never next; giving up twice is a mistake that shows."""
+    line: RoundRobin[str] = RoundRobin()
+    for waiter in ("a1", "a2", "a3"):
+        line.add("a", waiter)
+    line.give_up("a", "a2")
+    with pytest.raises(KeyError):
+        line.give_up("a", "a2")
+    assert [line.next(), line.next(), line.next()] == ["a1", "a3", None]
+    assert len(line) == 0
+
+
+@given(st.lists(st.tuples(st.sampled_from("abcd"), st.booleans()), max_size=60))
+def test_everybody_is_served_once_in_order_and_nobody_is_passed_over(steps: list[tuple[str, bool]]) -> None:
+    """Between two turns of a session, every other session that waited throughout had its turn."""
+    line: RoundRobin[tuple[str, int]] = RoundRobin()
+    waiting: list[tuple[str, int]] = []
+    passed_by: dict[str, Counter[str]] = {}
+    for number, (session, serve) in enumerate(steps):
+        line.add(session, (session, number))
+        waiting.append((session, number))
+        passed_by.setdefault(session, Counter())
+        if serve:
+            got = line.next()
+            assert got is not None
+            assert got == next(waiter for waiter in waiting if waiter[0] == got[0])
+            waiting.remove(got)
+            del passed_by[got[0]]
+            for name in {name for name, _ in waiting}:
+                turns = passed_by.setdefault(name, Counter())
+                if name != got[0]:
+                    turns[got[0]] += 1
+                    assert turns[got[0]] == 1
+        assert len(line) == len(waiting)
