@@ -22,9 +22,7 @@ from spiderwebd.clock import Clock, SystemClock
 from spiderwebd.config import ConfigError, Loaded
 from spiderwebd.config_settings import Settings
 from spiderwebd.core.codes import Close, Code, Refused
-from spiderwebd.core.compaction import Thresholds
-from spiderwebd.core.ram import Budget
-from spiderwebd.core.state import Rules
+from spiderwebd.house_rules import announced_limits, door_rules_of, link_limits_of, rules_of
 from spiderwebd.log_events import EventName
 from spiderwebd.metrics import Metrics
 from spiderwebd.pulse import Pulse
@@ -36,10 +34,9 @@ from spiderwebd.session.registry import Registry, fresh_id
 from spiderwebd.store.store import DATABASE, Store, open_store
 from spiderwebd.tokens import Principal, TokenError, TokenFile
 from spiderwebd.wire.conversation import Reception
-from spiderwebd.wire.door import Door, DoorRules
-from spiderwebd.wire.framing import FrameLimits
+from spiderwebd.wire.door import Door
 from spiderwebd.wire.keepalive import KeepaliveSweep
-from spiderwebd.wire.link import LinkEnd, LinkLimits
+from spiderwebd.wire.link import LinkEnd
 from spiderwebd.wire.listen import Endpoint, adopt, open_tcp, open_unix, with_tls
 from spiderwebd.work.blocking import InThreads
 from spiderwebd.work.documents import DocumentFolders
@@ -49,50 +46,10 @@ LINK_GOODBYE_SECONDS = 2.5
 """From 1001 to the last closed socket; a link's own bound is 2 s."""
 ADDRESS_FILE = "address"
 """Where clients on the same machine find the address; removed at the end."""
+EXTENSION_SECONDS = 30.0
+"""How much more time systemd is asked for at once while starting, and beyond the grace while stopping."""
 BLOCKING_THREADS = 4
 """Threads for workers' files and documents; the store has its own."""
-
-
-def rules_of(settings: Settings) -> Rules:
-    """Return what sessions live by, from the settings."""
-    memory, manager = settings.memory, settings.memory_manager
-    return Rules(
-        budget=Budget(
-            max_entries=memory.max_entries,
-            max_bytes=memory.max_bytes,
-            max_tokens=memory.max_tokens,
-            max_tombstones=memory.max_tombstones,
-            max_summaries=memory.max_summaries,
-            max_summary_bytes=memory.max_summary_bytes,
-        ),
-        thresholds=Thresholds(
-            entry_ratio=manager.entry_ratio, byte_ratio=manager.byte_ratio, batch=manager.batch
-        ),
-        message_bytes=settings.limits.message_bytes,
-        summary_bytes=memory.summary_bytes,
-        max_tasks=settings.planner.max_tasks,
-        parallel_tasks=settings.workers.per_session,
-        goals_queued=settings.limits.goals_queued,
-        chats_queued=settings.limits.inbox,
-        goal_ms=int(settings.workers.goal_seconds * 1000),
-        requests_kept=settings.events.requests_kept,
-        heartbeat_ms=int(settings.heartbeat.interval_seconds * 1000),
-    )
-
-
-def announced_limits(settings: Settings) -> dict[str, int]:
-    """Return the limits that session.ack tells every client."""
-    return {
-        "frameBytes": settings.limits.frame_bytes,
-        "messageBytes": settings.limits.message_bytes,
-        "inbox": settings.limits.inbox,
-        "queries": settings.limits.queries,
-        "goalsQueued": settings.limits.goals_queued,
-        "tasksPerGoal": settings.planner.max_tasks,
-        "tasksParallel": settings.workers.per_session,
-        "eventsKept": settings.events.keep_count,
-        "requestsKept": settings.events.requests_kept,
-    }
 
 
 @dataclass(slots=True)
@@ -106,7 +63,9 @@ class Daemon:
     clock: Clock = field(default_factory=SystemClock)
     metrics: Metrics = field(default_factory=Metrics)
     _stop: trio.Event = field(default_factory=trio.Event)
+    _starting: trio.CancelScope = field(default_factory=trio.CancelScope)
     _drain_scope: trio.CancelScope = field(default_factory=trio.CancelScope)
+    _tls: ssl.SSLContext | None = None
     _house: House | None = None
     _pulse: Pulse | None = None
 
@@ -128,6 +87,7 @@ class Daemon:
         tokens.ensure_default()
         async with trio.open_nursery() as house_nursery:
             await house_nursery.start(self._signals, name="signals")
+            house_nursery.start_soon(self._extend_start, name="start")
             async with open_store(
                 directory / DATABASE,
                 synchronous="FULL" if self.settings.store.synchronous == "full" else "NORMAL",
@@ -178,7 +138,7 @@ class Daemon:
             registry=registry,
             keepalive=keepalive,
             verify=verify,
-            limits=lambda: self._link_limits(),
+            limits=lambda: link_limits_of(self.settings),
             connect_seconds=settings.limits.connect_seconds,
             inbox_seconds=settings.limits.connect_seconds,
             on_attach=self._on_attach,
@@ -186,13 +146,7 @@ class Daemon:
             on_end=self._on_link_end,
         )
         door = Door(
-            DoorRules(
-                head_bytes=settings.limits.head_bytes,
-                head_seconds=settings.limits.head_seconds,
-                handshakes=settings.limits.attach_handshakes,
-                links=settings.limits.links,
-                allowed_origins=frozenset(settings.listen.allowed_origins),
-            ),
+            door_rules_of(settings),
             serve_link=reception.serve_link,
             verify=verify,
             readiness=lambda: self._readiness(store),
@@ -239,8 +193,13 @@ class Daemon:
 
     async def _drain(self, registry: Registry) -> None:
         log.event("stopping", grace_seconds=self.settings.shutdown.grace_seconds)
-        systemd.notify(STOPPING=1, STATUS="draining")
-        deadline = trio.current_time() + self.settings.shutdown.grace_seconds
+        grace = self.settings.shutdown.grace_seconds
+        systemd.notify(
+            STOPPING=1,
+            STATUS=f"draining for at most {grace:g} s",
+            EXTEND_TIMEOUT_USEC=int((grace + EXTENSION_SECONDS) * 1_000_000),
+        )
+        deadline = trio.current_time() + grace
         with self._drain_scope:
             await registry.drain(deadline)
 
@@ -255,7 +214,7 @@ class Daemon:
                 endpoints.append(open_unix(listen.unix_socket))
         if listen.tls_certificate is None or listen.tls_key is None:
             return endpoints
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        self._tls = context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.load_cert_chain(listen.tls_certificate, listen.tls_key)
         return [with_tls(each, context) if each.transport == "tcp" else each for each in endpoints]
 
@@ -289,11 +248,19 @@ class Daemon:
                 else:
                     self._stop.set()
 
+    async def _extend_start(self) -> None:
+        """Ask systemd for more time while a migration or a recovery keeps the daemon from being ready."""
+        with self._starting:
+            while True:
+                systemd.notify(EXTEND_TIMEOUT_USEC=int(EXTENSION_SECONDS * 1_000_000), STATUS="starting")
+                await trio.sleep(EXTENSION_SECONDS / 3)
+
     def _reload(self) -> None:
         systemd.reloading()
         try:
             loaded = self.reload()
-        except ConfigError as error:
+            self._renew_certificate(loaded.settings)
+        except (ConfigError, OSError) as error:  # ssl.SSLError is an OSError
             log.event("reload_refused", reason=str(error))
             systemd.notify(READY=1, STATUS="reload refused; the old configuration stays")
             return
@@ -305,7 +272,18 @@ class Daemon:
         log.event("reloaded")
         systemd.notify(READY=1, STATUS="serving")
 
+    def _renew_certificate(self, settings: Settings) -> None:
+        """Serve new links with the certificate as its files are now; raises OSError and keeps the old."""
+        listen = settings.listen
+        if self._tls is not None and listen.tls_certificate is not None and listen.tls_key is not None:
+            # Tried on a context of its own first: a key that does not fit must not half replace the old.
+            ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(
+                listen.tls_certificate, listen.tls_key
+            )
+            self._tls.load_cert_chain(listen.tls_certificate, listen.tls_key)
+
     def _say_ready(self, endpoints: Sequence[Endpoint]) -> None:
+        self._starting.cancel(reason="the daemon is ready")
         addresses = [endpoint.address for endpoint in endpoints]
         if self.ready_json:
             line = {"event": "ready", "listen": addresses[0], "addresses": addresses, "version": __version__}
@@ -313,16 +291,6 @@ class Daemon:
             sys.stdout.flush()
         log.event("ready", listen=", ".join(addresses))
         systemd.notify(READY=1, STATUS=f"serving on {', '.join(addresses)}")
-
-    def _link_limits(self) -> LinkLimits:
-        limits = self.settings.limits
-        return LinkLimits(
-            frames=FrameLimits(message_bytes=limits.frame_bytes),
-            outbox_frames=limits.outbox_frames,
-            outbox_bytes=limits.outbox_bytes,
-            open_seconds=limits.head_seconds,
-            write_seconds=limits.write_seconds,
-        )
 
     def _verify(self, tokens: TokenFile, token: str) -> Principal | None:
         try:
