@@ -26,6 +26,10 @@ INDEX_STEP = 64
 INDEX_AT_LEAST = 4_096
 """Unindexed entries at which indexing no longer waits for a quiet moment: a search reads them all."""
 
+QUIET_SECONDS = 0.05
+HURRY_ENTRIES = 512
+"""Beyond these a search begins to feel the unindexed tail, and a shorter quiet moment must do."""
+
 BACKLOG_SLICE = 256
 """Submissions of the backlog written in one transaction, so that recovery keeps what it achieved."""
 
@@ -180,6 +184,11 @@ class Committer:
         return self._unindexed
 
     @property
+    def quiet_seconds(self) -> float:
+        """How long nothing must have come before the index is worked on; less when much waits."""
+        return QUIET_SECONDS if self._unindexed < HURRY_ENTRIES else QUIET_SECONDS / 10
+
+    @property
     def index_due(self) -> bool:
         """Whether a quiet moment should be used for the index."""
         return not self._reason and (self._unindexed > 0 or self._purging)
@@ -215,6 +224,7 @@ class Committer:
                 return self.index(1)
             with transaction(connection):
                 entry = indexing.skip(connection)
+            self._unindexed = max(0, self._unindexed - 1)
             error.add_note(f"entry {entry} is left out of the search index")
             report = self._complete(Report([]), time.monotonic())
             report.index_error = error

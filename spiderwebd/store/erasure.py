@@ -40,13 +40,13 @@ def forget(
 ) -> int:
     """Replace these memories by dated tombstones, in the caller's transaction; return how many.
 
-    Text, name, sources, versions and index entries go; the search index is told to rewrite its old
-    segments. Unknown ids and those forgotten before are passed over. `how` is ERASED or PRUNED.
+    Text, name, sources, versions and index entries go; after an erasure the search index also rewrites
+    its old segments. Unknown ids and those forgotten before are passed over. `how` is ERASED or PRUNED.
     """
     found = connection.execute(FIND, (sid, json.dumps(list(memory_ids)))).fetchall()
     if not found:
         return 0
-    withdraw(connection, sid, [entry for entry, _ in found])
+    withdraw(connection, sid, [entry for entry, _ in found], purge=how == ERASED)
     ids = [memory_id for _, memory_id in found]
     connection.execute(FORGET_VERSIONS, (sid, json.dumps(ids)))
     moment = datetime.fromtimestamp(at_ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

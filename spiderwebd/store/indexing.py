@@ -193,10 +193,11 @@ def skip(connection: sqlite3.Connection) -> int:
     return int(new[0])
 
 
-def withdraw(connection: sqlite3.Connection, sid: int, entries: Sequence[int]) -> None:
+def withdraw(connection: sqlite3.Connection, sid: int, entries: Sequence[int], *, purge: bool) -> None:
     """Take entries out of the index before their text goes, inside the caller's transaction.
 
     Entries that were indexed with one of them as context are taken out too and indexed again later.
+    With `purge` the index is rewritten in quiet moments, until no old segment holds their words.
     """
     listed = json.dumps(list(entries))
     followers = [entry for (entry,) in connection.execute(FOLLOWERS, (sid, listed))]
@@ -212,7 +213,8 @@ def withdraw(connection: sqlite3.Connection, sid: int, entries: Sequence[int]) -
         [(entry,) for entry in followers if entry not in gone],
     )
     connection.execute(
-        "UPDATE index_state SET documents = documents - ?, words = words - ?, purge = 1", (documents, total)
+        "UPDATE index_state SET documents = documents - ?, words = words - ?, purge = max(purge, ?)",
+        (documents, total, int(purge)),
     )
 
 

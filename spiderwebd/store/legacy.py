@@ -40,7 +40,7 @@ RAM_BYTES = 16_384
 KEY = re.compile(r"[A-Za-z0-9]{32}")
 """A session key as the original made them; a session with any other id gets a new key."""
 
-REMEMBERED = "SELECT sid FROM imports WHERE session = ? AND moment = ? AND digest = ?"
+MOMENTS = "SELECT moment, digest FROM imports WHERE session = ?"
 REMEMBER = "INSERT INTO imports (session, moment, digest, sid, at_ms) VALUES (?, ?, ?, ?, ?)"
 SID_OF = "SELECT sid FROM imports WHERE session = ? LIMIT 1"
 SESSION = f"SELECT {SESSION_COLUMNS} FROM sessions WHERE sid = ?"  # noqa: S608 - constant columns
@@ -109,16 +109,13 @@ def _import_session(
     now_ms: int,
     report: ImportReport,
 ) -> None:
-    new = [
-        snapshot
-        for snapshot in snapshots
-        if connection.execute(REMEMBERED, (session, snapshot.moment, snapshot.digest)).fetchone() is None
-    ]
-    report.known += len(snapshots) - len(new)
-    if not new:
-        return
     try:
         with transaction(connection):
+            known = connection.execute(MOMENTS, (session,)).fetchall()
+            new = [each for each in snapshots if (each.moment, each.digest) not in known]
+            report.known += len(snapshots) - len(new)
+            if not new:
+                return
             merger = _Merger(_session_row(connection, session, principal, new, now_ms), now_ms)
             for row in connection.execute(STORED, (merger.session.sid,)):
                 merger.keep(entry_of(row))

@@ -65,7 +65,6 @@ REQUEST_EVENTS = """
 SELECT seq, frame FROM events WHERE sid = ? AND seq >= ? AND request = ? ORDER BY seq LIMIT ?
 """
 EVENTS = "SELECT seq, frame FROM events WHERE sid = ? AND seq > ? ORDER BY seq LIMIT ?"
-REQUEST_EVENTS = "SELECT seq, frame FROM events WHERE sid = ? AND seq >= ? AND request = ? ORDER BY seq"
 UNFINISHED = """
 SELECT key FROM sessions
 WHERE sid IN (

@@ -22,9 +22,6 @@ T = TypeVar("T")
 BATCH = 256
 """Most submissions in one transaction: beyond it a commit holds up the next for longer than an fsync."""
 
-QUIET_SECONDS = 0.05
-"""How long nothing must have come before the index is worked on."""
-
 READERS = 2
 """Reading threads: one slow search must not hold up an attach, and more would only share two cores."""
 
@@ -106,20 +103,23 @@ class ThreadRunner:
 
     def _loop(self, committer: Committer, tell: Deliver) -> None:
         waiting = self._queue
-        pause = QUIET_SECONDS
+        resting = True
         held: Item | None = None
         while True:
             if held is None:
+                pause = None
+                if committer.index_due:
+                    pause = committer.quiet_seconds if resting else 0.0
                 try:
-                    held = waiting.get(timeout=pause if committer.index_due else None)
+                    held = waiting.get(timeout=pause)
                 except queue.Empty:
                     trouble = committer.index()
                     if trouble is not None:
                         tell(trouble)
-                    pause = 0.0  # go on at once, until something comes
+                    resting = False  # go on at once, until something comes
                     continue
             item, held = held, None
-            pause = QUIET_SECONDS
+            resting = True
             if item is Command.STOP:
                 return
             if item is Command.RETRY:

@@ -94,7 +94,7 @@ INSERT INTO archives (sid, at_ms, reason, next_memory_id, entry_count, summary_c
 VALUES (?, ?, ?, ?, ?, ?, ?)
 """
 
-EntryChange = EntryRecord | LeaveRamRecord | EraseRecord | ArchiveRecord
+EntryChange = EntryRecord | LeaveRamRecord | VersionRecord | EraseRecord | ArchiveRecord
 """What changes the entries table; these are carried out in the order in which they came."""
 
 
@@ -109,7 +109,6 @@ def write(connection: sqlite3.Connection, submissions: Iterable[Sequence[Record]
     goals: dict[tuple[int, int], Row] = {}
     tasks: dict[tuple[int, int, int], Row] = {}
     events: list[Row] = []
-    versions: list[Row] = []
     changes: list[EntryChange] = []
     for records in submissions:
         for record in records:
@@ -122,30 +121,17 @@ def write(connection: sqlite3.Connection, submissions: Iterable[Sequence[Record]
                     sessions[record.sid] = session_row(record)
                 case RequestRecord():
                     requests[record.sid, record.request] = request_row(record)
-                case EntryRecord() | LeaveRamRecord() | EraseRecord() | ArchiveRecord():
+                case EntryRecord() | LeaveRamRecord() | VersionRecord() | EraseRecord() | ArchiveRecord():
                     changes.append(record)
                 case TaskRecord():
                     tasks[record.sid, record.goal_id, record.task_id] = task_row(record)
                 case GoalRecord():
                     goals[record.sid, record.goal_id] = goal_row(record)
-                case VersionRecord():
-                    versions.append(
-                        (
-                            record.sid,
-                            record.memory_id,
-                            record.version,
-                            record.content,
-                            record.operation,
-                            record.actor,
-                            record.at_ms,
-                        )
-                    )
                 case _:
                     assert_never(record)
     # Sessions first: every other row refers to one.
     for statement, rows in (
         (PUT_SESSION, sessions.values()),
-        (PUT_VERSION, versions),
         (PUT_EVENT, events),
         (PUT_REQUEST, requests.values()),
         (PUT_GOAL, goals.values()),
@@ -158,15 +144,26 @@ def write(connection: sqlite3.Connection, submissions: Iterable[Sequence[Record]
 
 def _change_entries(connection: sqlite3.Connection, changes: Sequence[EntryChange]) -> int:
     pending: list[Row] = []
+    versions: list[Row] = []
     entries = 0
+
+    def flush() -> None:
+        connection.executemany(PUT_ENTRY, pending)
+        # After the entries: a trigger has kept the replaced text itself, and these say who and how.
+        connection.executemany(PUT_VERSION, versions)
+        pending.clear()
+        versions.clear()
+
     for record in changes:
         if isinstance(record, EntryRecord):
             pending.append(entry_row(record))
             entries += 1
             continue
-        if pending:
-            connection.executemany(PUT_ENTRY, pending)
-            pending = []
+        if isinstance(record, VersionRecord):
+            versions.append(version_row(record))
+            continue
+        if pending or versions:
+            flush()
         if isinstance(record, LeaveRamRecord):
             connection.executemany(LEAVE_RAM, [(record.sid, memory_id) for memory_id in record.memory_ids])
         elif isinstance(record, EraseRecord):
@@ -175,8 +172,8 @@ def _change_entries(connection: sqlite3.Connection, changes: Sequence[EntryChang
             connection.execute(PUT_ARCHIVE, archive_row(record))
             if record.cleared:
                 connection.execute(CLEAR_RAM, (record.sid,))
-    if pending:
-        connection.executemany(PUT_ENTRY, pending)
+    if pending or versions:
+        flush()
     return entries
 
 
@@ -223,6 +220,14 @@ def task_row(record: TaskRecord) -> Row:
     return (
         record.sid, record.goal_id, record.task_id, record.title, record.kind, record.state.value,
         record.attempts, record.created_ms, record.started_ms, record.ended_ms, record.detail, record.code,
+    )  # fmt: skip
+
+
+def version_row(record: VersionRecord) -> Row:
+    """The row of VERSION_COLUMNS."""
+    return (
+        record.sid, record.memory_id, record.version, record.content, record.operation, record.actor,
+        record.at_ms,
     )  # fmt: skip
 
 

@@ -62,12 +62,13 @@ BEGIN
 END;
 
 CREATE TRIGGER entries_keep_versions
-BEFORE UPDATE OF content ON entries
-WHEN NEW.content <> OLD.content AND NOT (NEW.kind = 'tombstone' AND NEW.related_to IS NEW.memory_id)
+BEFORE UPDATE OF content, version ON entries
+WHEN (NEW.content <> OLD.content OR NEW.version <> OLD.version)
+    AND NOT (NEW.kind = 'tombstone' AND NEW.related_to IS NEW.memory_id)
 BEGIN
     SELECT RAISE(ABORT, 'a changed memory needs a higher version') WHERE NEW.version <= OLD.version;
-    -- Unless the VersionRecord came first; else that record adds operation and actor later. (OR IGNORE
-    -- would not do: the conflict clause of the statement that fires a trigger overrules the trigger's.)
+    -- A VersionRecord adds operation and actor. (OR IGNORE would not do here: the conflict clause of the
+    -- statement that fires a trigger overrules the trigger's own.)
     INSERT INTO versions (sid, memory_id, version, content, operation, actor, at_ms)
     SELECT OLD.sid, OLD.memory_id, OLD.version, OLD.content, 'update', '', OLD.created_ms
     WHERE NOT EXISTS (

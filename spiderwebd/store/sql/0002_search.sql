@@ -33,8 +33,8 @@ INSERT INTO index_state (one, watermark, documents, words, purge) VALUES (1, 0, 
 
 -- A name is part of the document as the text is, and changes without leaving an old version.
 CREATE TRIGGER entries_renew_document
-AFTER UPDATE OF content, name ON entries
-WHEN NEW.content <> OLD.content OR NEW.name IS NOT OLD.name
+AFTER UPDATE OF version, name ON entries
+WHEN NEW.version <> OLD.version OR NEW.name IS NOT OLD.name
 BEGIN
     INSERT INTO reindex (entry) SELECT entry FROM indexed
     WHERE entry = NEW.entry AND entry NOT IN (SELECT entry FROM reindex);
