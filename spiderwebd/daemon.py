@@ -13,6 +13,7 @@ import sys
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from random import Random
 
 import trio
@@ -31,8 +32,9 @@ from spiderwebd.session.agents import AgentFolder
 from spiderwebd.session.desk import HouseDesk
 from spiderwebd.session.ports import House
 from spiderwebd.session.registry import Registry, fresh_id
+from spiderwebd.store.legacy import import_directory
 from spiderwebd.store.store import DATABASE, Store, open_store
-from spiderwebd.tokens import Principal, TokenError, TokenFile
+from spiderwebd.tokens import DEFAULT_NAME, Principal, TokenError, TokenFile
 from spiderwebd.wire.conversation import Reception
 from spiderwebd.wire.door import Door
 from spiderwebd.wire.keepalive import KeepaliveSweep
@@ -48,6 +50,7 @@ ADDRESS_FILE = "address"
 """Where clients on the same machine find the address; removed at the end."""
 EXTENSION_SECONDS = 30.0
 """How much more time systemd is asked for at once while starting, and beyond the grace while stopping."""
+PREDECESSOR_FILES = (".spiderweb-ltm", ".spiderweb-session-state.json")
 BLOCKING_THREADS = 4
 """Threads for workers' files and documents; the store has its own."""
 
@@ -88,6 +91,7 @@ class Daemon:
         async with trio.open_nursery() as house_nursery:
             await house_nursery.start(self._signals, name="signals")
             house_nursery.start_soon(self._extend_start, name="start")
+            await trio.to_thread.run_sync(self._import_predecessor, directory)
             async with open_store(
                 directory / DATABASE,
                 synchronous="FULL" if self.settings.store.synchronous == "full" else "NORMAL",
@@ -95,7 +99,8 @@ class Daemon:
                 queue_submissions=self.settings.store.queue,
                 backlog_bytes=self.settings.store.backlog_bytes,
                 on_state=self._on_storage,
-                on_fault=lambda error, records: self._on_fault("store", error),
+                on_fault=lambda error, about: self._on_fault("store", error),
+                on_commit=self.metrics.commit_seconds.observe,
             ) as store:
                 await self._serve(store, tokens)
             house_nursery.cancel_scope.cancel(reason="the daemon has stopped")
@@ -190,6 +195,20 @@ class Daemon:
             address_file.unlink(missing_ok=True)
             for endpoint in endpoints:
                 endpoint.remove()
+
+    def _import_predecessor(self, directory: Path) -> None:
+        """Take over what the predecessor left in the state directory; its own files stay as they are."""
+        if not any((directory / name).exists() for name in PREDECESSOR_FILES):
+            return
+        report = import_directory(directory / DATABASE, directory, DEFAULT_NAME)
+        if report.snapshots or report.problems:
+            log.event(
+                "legacy_imported",
+                snapshots=report.snapshots,
+                sessions=report.sessions,
+                entries=report.entries,
+                problems="; ".join(report.problems),
+            )
 
     async def _drain(self, registry: Registry) -> None:
         log.event("stopping", grace_seconds=self.settings.shutdown.grace_seconds)

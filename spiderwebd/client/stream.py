@@ -75,7 +75,9 @@ class SessionStream:
         self._connection: Connection | None = None
         self._unanswered: dict[str, Frame] = {}
         self._fruitless = 0
-        self._pinged = False
+        self._pinged_since: float | None = None
+        """`heard_at` of the link when it was pinged last: the same still means no answer yet."""
+        self._pinged_at = 0.0
 
     def open(self, key: str | None, after: int | None = None, timeout: float = OPEN_SECONDS) -> Frame:
         """Attach to the session with this key, or to a new one, and return session.ack.
@@ -97,7 +99,7 @@ class SessionStream:
         except BaseException:
             connection.close(0)
             raise
-        self._connection, self.ack, self._pinged = connection, ack, False
+        self._connection, self.ack, self._pinged_since = connection, ack, None
         known = key is not None and ack["sessionKey"] == key
         self.key = ack["sessionKey"]
         self.seq = after if known and after is not None else int(ack.get("seq", 0))
@@ -161,22 +163,20 @@ class SessionStream:
         link = self._link()
         while True:
             now = monotonic()
-            patience = ANSWER_SECONDS if self._pinged else 0
-            silent_at = link.heard_at + QUIET_SECONDS + patience
+            pinged = self._pinged_since == link.heard_at
+            if now - link.heard_at >= QUIET_SECONDS and not pinged:
+                self._pinged_since, self._pinged_at, pinged = link.heard_at, now, True
+                link.ping()
+            elif pinged and now - self._pinged_at >= ANSWER_SECONDS:
+                raise LinkLostError(f"{self.place.address.url} has gone silent")
+            # heard_at moves while we wait, so it is looked at again after one round at the latest.
+            patience = self._pinged_at + ANSWER_SECONDS if pinged else link.heard_at + QUIET_SECONDS
+            left = deadline - monotonic()
             try:
-                frame = link.receive(max(min(deadline, silent_at) - now, 0), also)
+                return link.receive(max(min(left, patience - now, QUIET_SECONDS), 0), also)
             except DeadlineError:
                 if monotonic() >= deadline:
                     raise
-                if monotonic() - link.heard_at < QUIET_SECONDS:
-                    self._pinged = False
-                elif self._pinged:
-                    raise LinkLostError(f"{self.place.address.url} has gone silent") from None
-                else:
-                    link.ping()
-                    self._pinged = True
-                continue
-            return frame
 
     def _is_new(self, frame: Frame) -> bool:
         """Keep count of seq; False for what was seen before. Raises LinkLostError when one is missing."""

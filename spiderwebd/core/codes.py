@@ -86,6 +86,7 @@ class Close(IntEnum):
 
     NORMAL = 1000
     GOING_AWAY = 1001
+    PROTOCOL_ERROR = 1002
     UNSUPPORTED_DATA = 1003
     INVALID_DATA = 1007
     POLICY = 1008
@@ -101,6 +102,7 @@ class Close(IntEnum):
 CLOSE_MEANINGS: dict[Close, str] = {
     Close.NORMAL: "The client asked to disconnect.",
     Close.GOING_AWAY: "The daemon is stopping; connect again and resume.",
+    Close.PROTOCOL_ERROR: "The peer broke the websocket protocol.",
     Close.UNSUPPORTED_DATA: "A binary message came; the protocol is text.",
     Close.INVALID_DATA: "A text message was not valid UTF-8.",
     Close.POLICY: "The client broke a rule of the protocol.",
@@ -127,13 +129,13 @@ class SpiderwebError(Exception):
             self.code = code
 
 
-class Refused(SpiderwebError):
+class Refused(SpiderwebError):  # noqa: N818 - an answer to a client, not a fault
     """A client asked for what it cannot have; nothing changed."""
 
     code = Code.BAD_FRAME
 
 
-class StorageUnavailable(SpiderwebError):
+class StorageUnavailable(SpiderwebError):  # noqa: N818 - named as its code is
     """The store cannot take more; the disk is full or failing."""
 
     code = Code.STORAGE_UNAVAILABLE

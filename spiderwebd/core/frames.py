@@ -1,7 +1,7 @@
-"""Server frames: what goes out, field by field, in the order it is written.
+"""Frames that answer one link, and how every frame becomes a line of JSON.
 
-The first fields of each frame, their names, order and texts are the original's; everything after
-them is ours and additive. Journalled frames get their `seq` last, when it is assigned.
+These carry no `seq` and are never stored; the frames that are stand in `story`. The first fields of
+each frame, their names, order and texts are the original's; everything after them is ours.
 """
 
 from __future__ import annotations
@@ -10,30 +10,11 @@ from collections.abc import Mapping
 from typing import Any, Literal, NotRequired
 
 from pydantic_core import to_json
-from typing_extensions import TypedDict
+from typing_extensions import TypedDict  # pydantic reads no other TypedDict before Python 3.12
 
 from spiderwebd.core.codes import Code
-
-JOURNALLED_TYPES = (
-    "session.accepted",
-    "session.receive",
-    "session.new",
-    "session.reset",
-    "agent.plan",
-    "agent.progress",
-    "agent.status",
-    "agent.state",
-    "memory.event",
-    "agent.heartbeat",
-)
-"""Types whose frames carry seq when they belong to a session's story (agent.state: inside a goal)."""
-
-
-class Journalled(TypedDict):
-    """What makes a frame part of a session's story."""
-
-    seq: NotRequired[int]
-    """Per session, from 1, without gap; kept and replayed to a client that resumes."""
+from spiderwebd.core.story import AgentProgress as AgentProgress  # session/welcome takes it from here
+from spiderwebd.core.story import JournalledFrame
 
 
 class SessionAck(TypedDict):
@@ -83,146 +64,6 @@ class Error(TypedDict):
     retry_after_ms: NotRequired[int]
 
 
-class SessionAccepted(Journalled):
-    """The request is on disk (or says durable:false) and will be answered whatever happens."""
-
-    type: Literal["session.accepted"]
-    request: str
-    sessionKey: str
-    memoryId: int
-    goalId: NotRequired[int]
-    durable: NotRequired[bool]
-
-
-class SessionReceive(Journalled):
-    """What the agent says."""
-
-    type: Literal["session.receive"]
-    content: str
-    memoryId: int
-    request: str
-    sessionKey: str
-    goalId: NotRequired[int]
-
-
-class SessionCleared(Journalled):
-    """RAM was emptied; the key stays."""
-
-    type: Literal["session.new", "session.reset"]
-    request: str
-    sessionKey: str
-    archived: bool
-    reason: NotRequired[str]
-
-
-class PlannedTask(TypedDict):
-    """One task of a plan."""
-
-    id: int
-    title: str
-    status: str
-    worker: NotRequired[str]
-
-
-class AgentPlan(Journalled):
-    """A goal and its tasks; `dropped` names what did not fit the configured limit."""
-
-    type: Literal["agent.plan"]
-    request: str
-    sessionKey: str
-    goal: str
-    tasks: list[PlannedTask]
-    goalId: int
-    dropped: NotRequired[list[str]]
-
-
-class AgentProgress(Journalled):
-    """A step of a goal, a heartbeat, or a reconnect note."""
-
-    type: Literal["agent.progress"]
-    request: str
-    sessionKey: str
-    phase: str
-    status: str
-    message: str
-    goalId: NotRequired[int]
-    taskId: NotRequired[int]
-    accepted: NotRequired[int]
-    total: NotRequired[int]
-    dropped: NotRequired[int]
-    queued: NotRequired[int]
-    active: NotRequired[int]
-
-
-class AgentStatus(Journalled):
-    """A task's transition."""
-
-    type: Literal["agent.status"]
-    request: str
-    sessionKey: str
-    taskId: int
-    worker: str
-    status: str
-    message: str
-    goalId: int
-    attempt: NotRequired[int]
-    code: NotRequired[str]
-
-
-class TaskView(TypedDict):
-    """A task as agent.state shows it."""
-
-    id: int
-    title: str
-    worker: str
-    status: str
-    attempt: int
-
-
-class GoalView(TypedDict):
-    """A goal as agent.state shows it; age in milliseconds since it was accepted."""
-
-    goalId: int
-    request: str
-    goal: str
-    status: str
-    ageMs: int
-    tasks: list[TaskView]
-
-
-class AgentState(Journalled):
-    """Where the session stands: counters always equal the task rows."""
-
-    type: Literal["agent.state"]
-    request: str
-    sessionKey: str
-    phase: str
-    queuedTasks: int
-    activeTasks: int
-    lastGoal: str
-    mode: str
-    lifecycle: str
-    revision: int
-    goals: NotRequired[list[GoalView]]
-
-
-class MemoryEvent(Journalled):
-    """Working memory changed by itself or on request; ids and sizes before and after."""
-
-    type: Literal["memory.event"]
-    request: str
-    sessionKey: str
-    event: str
-    status: str
-    count: int
-    message: str
-    trigger: NotRequired[str]
-    memoryIds: NotRequired[list[int]]
-    summaryIds: NotRequired[list[int]]
-    before: NotRequired[Mapping[str, int]]
-    after: NotRequired[Mapping[str, int]]
-
-
 class MemoryItem(TypedDict):
     """A summary or an entry; which optional fields are there depends on `kind`."""
 
@@ -270,30 +111,6 @@ class MemoryAnswer(TypedDict):
     request: str
     sessionKey: str
     item: MemoryItem
-
-
-class Suggestion(TypedDict):
-    """A step the agent proposes unasked; `action` is a client frame that takes it."""
-
-    id: str
-    kind: str
-    title: str
-    reason: str
-    action: Mapping[str, Any]
-
-
-class AgentHeartbeat(Journalled):
-    """The agent speaks up by itself (or when asked to)."""
-
-    type: Literal["agent.heartbeat"]
-    request: str
-    sessionKey: str
-    sequence: int
-    mode: str
-    queuedTasks: int
-    activeTasks: int
-    oldestAgeMs: int
-    suggestions: list[Suggestion]
 
 
 class SessionView(TypedDict):
@@ -363,18 +180,10 @@ ServerFrame = (
     | SessionGap
     | Pong
     | Error
-    | SessionAccepted
-    | SessionReceive
-    | SessionCleared
-    | AgentPlan
-    | AgentProgress
-    | AgentStatus
-    | AgentState
-    | MemoryEvent
+    | JournalledFrame
     | MemoryRecall
     | MemoryQuery
     | MemoryAnswer
-    | AgentHeartbeat
     | SessionListResponse
     | SessionHistoryResponse
     | SessionRestoreResponse
@@ -382,22 +191,22 @@ ServerFrame = (
     | AgentInfo
 )
 
-JournalledFrame = (
-    SessionAccepted
-    | SessionReceive
-    | SessionCleared
-    | AgentPlan
-    | AgentProgress
-    | AgentStatus
-    | AgentState
-    | MemoryEvent
-    | AgentHeartbeat
-)
-
 
 def render(frame: Mapping[str, Any]) -> str:
-    """Return the frame as one line of JSON in valid UTF-8."""
-    return to_json(frame).decode()
+    """Return the frame as one line of JSON in valid UTF-8.
+
+    Every text in it must be `well_formed`: clients' texts are, since no JSON with half of a surrogate
+    pair is parsed. A number that JSON does not have (NaN, infinity) becomes null.
+    """
+    return to_json(frame, inf_nan_mode="null").decode()
+
+
+def well_formed(text: str) -> str:
+    """Return the text with each lone surrogate, which UTF-8 cannot carry, replaced by `?`.
+
+    For texts from outside the protocol: names of files may hold such halves (os.fsdecode).
+    """
+    return text if text.isascii() else text.encode(errors="replace").decode()
 
 
 def error_frame(

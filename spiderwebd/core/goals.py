@@ -1,38 +1,26 @@
-"""The rules of goals: accepting, dispatching, pausing, cancelling, ending, and what a crash leaves.
+"""The life of a goal: accepted and planned, its tasks' ends, its own end, and what a crash leaves.
 
-Dispatch order inside a goal: tasks that only read run beside each other; a task that writes waits for
-everything before it, and everything after it waits for it. So a plan does what its text says while
-as much as possible runs at once. Goals of one session run one after another.
+Every accepted goal ends exactly once, with an answer that reports each of its tasks.
 """
 
 from __future__ import annotations
 
-from typing import NotRequired, TypedDict, Unpack
-
+from spiderwebd.core.admission import request_record
 from spiderwebd.core.codes import Code
-from spiderwebd.core.compaction import summarize_text
-from spiderwebd.core.frames import AgentPlan, AgentProgress, AgentStatus
+from spiderwebd.core.dispatching import dispatch
+from spiderwebd.core.effects import Hold, StopGoal
+from spiderwebd.core.frames import well_formed
 from spiderwebd.core.kinds import choose, repeatable
+from spiderwebd.core.memory_events import bring_back, evict, remember, summarize
 from spiderwebd.core.outcome import NEW_ID, Outcome
-from spiderwebd.core.plan import build_plan, ram_text, response_text
-from spiderwebd.core.records import RequestRecord, RequestState, TaskState
+from spiderwebd.core.pending import Goal, Task
+from spiderwebd.core.plan import Plan, ram_text, response_text
+from spiderwebd.core.records import RequestState, TaskState
 from spiderwebd.core.report import goal_report
-from spiderwebd.core.state import (
-    Goal,
-    Hold,
-    LinkKey,
-    StartTask,
-    State,
-    Step,
-    StopGoal,
-    Task,
-    digest,
-    full_state_frame,
-    goal_record,
-    state_frame,
-    task_record,
-)
-from spiderwebd.core.upkeep import keep_within_budget, note_evictions, remember
+from spiderwebd.core.saturation import forget_saturation, tell_saturation
+from spiderwebd.core.state import State, Step
+from spiderwebd.core.telling import tell_answer, tell_plan, tell_progress, tell_state, tell_status
+from spiderwebd.core.upkeep import keep_within_budget
 
 OUTCOMES = {
     TaskState.COMPLETE: RequestState.ANSWERED,
@@ -43,56 +31,56 @@ OUTCOMES = {
 }
 """How a goal's end counts for the request that asked for it."""
 
-
-class _More(TypedDict):
-    goalId: NotRequired[int]
-    taskId: NotRequired[int]
-    accepted: NotRequired[int]
-    total: NotRequired[int]
-    dropped: NotRequired[int]
-    queued: NotRequired[int]
-    active: NotRequired[int]
-
-
-def progress(
-    step: Step, request: str, phase: str, status: str, message: str, **more: Unpack[_More]
-) -> None:
-    """Journal one agent.progress."""
-    frame: AgentProgress = {
-        "type": "agent.progress",
-        "request": request,
-        "sessionKey": step.state.key,
-        "phase": phase,
-        "status": status,
-        "message": message,
-    }
-    frame.update(more)  # type: ignore[typeddict-item]  # mypy does not see that _More is a part of it
-    step.journal(frame)
+SUGGESTED_CHARACTERS = 200
+"""Of a blocked task's title, in the heartbeat's suggestion to reword it."""
 
 
 def accept_goal(
-    step: Step, request: str, text: str, kind: str, payload: str, pause_before: int | None
+    step: Step, request: str, plan: Plan, kind: str, payload: str, pause_before: int | None
 ) -> None:
-    """Accept, plan and (when the session runs) dispatch a goal; `text` is trimmed and not empty."""
+    """Accept a goal and (when the session runs) dispatch its first tasks.
+
+    `kind` and `payload` are what must be the same when the request comes again. Frames in the order
+    of compatibility 1.5 B, up to variant C's when the session is paused or cancelled.
+    """
+    goal = _enter(step, request, plan, kind, payload, pause_before)
+    goal_id = goal.goal_id
+    tell_progress(step, request, "planner", "received", "Planning request received", goalId=goal_id)
+    tell_plan(step, goal, plan.dropped)
+    tell_progress(step, request, "planner", "ready", response_text(plan), goalId=goal_id)
+    if plan.dropped:
+        tell_saturation(step, goal, len(plan.dropped))
+    message = "Delegating plan tasks to local workers"
+    tell_progress(step, request, "workers", "queued", message, goalId=goal_id)
+    mode = step.state.mode
+    advance(step)
+    tell_state(step, request, "workers.dispatching")
+    if mode == "paused":
+        tell_progress(step, request, "workers", "skipped", "Workers currently paused", goalId=goal_id)
+        tell_state(step, request, "workers.paused")
+    elif mode == "cancelled":
+        tell_progress(step, request, "workers", "skipped", "Workers cancelled", goalId=goal_id)
+        cancel_goal(step, goal, "the session's workers are cancelled; send resume first")
+    keep_within_budget(step, request)
+
+
+def _enter(step: Step, request: str, plan: Plan, kind: str, payload: str, pause_before: int | None) -> Goal:
+    """Make the goal, its memories (its own before the plan's) and its rows, and acknowledge it."""
     state, now = step.state, step.now_ms
-    plan = build_plan(text, max_tasks=state.rules.max_tasks)
-    memory_id = remember(step, "user", text)
+    memory_id = remember(step, "user", plan.goal)
     goal = Goal(
         goal_id=state.next_goal_id,
         request=request,
-        text=text,
+        text=plan.goal,
         memory_id=memory_id,
         created_ms=now,
         deadline_ms=now + state.rules.goal_ms,
-        tasks=[],
+        tasks=[Task(number, title, choose(title), now) for number, title in enumerate(plan.tasks, start=1)],
         pause_before=pause_before,
     )
-    for number, title in enumerate(plan.tasks, start=1):
-        choice = choose(title)
-        goal.tasks.append(Task(number, title, choice.kind.value, choice.waits, choice.writes, now))
     state.next_goal_id += 1
     state.goals[goal.goal_id] = goal
-    state.last_goal = text
+    state.last_goal = goal.text
     state.beat.pop("blocked", None)
     state.revision += 1
     seq = step.journal(
@@ -105,236 +93,120 @@ def accept_goal(
         }
     )
     step.remember_request(
-        RequestRecord(
-            state.sid, request, kind, digest(kind, payload), RequestState.OPEN, seq, memory_id, goal.goal_id, now
-        )
+        request_record(step, request, kind, payload, RequestState.OPEN, seq, memory_id, goal.goal_id)
     )
     remember(step, "system", ram_text(plan))
-    progress(step, request, "planner", "received", "Planning request received", goalId=goal.goal_id)
-    _journal_plan(step, goal, plan.dropped)
-    progress(step, request, "planner", "ready", response_text(plan), goalId=goal.goal_id)
-    accepted, dropped = len(plan.tasks), len(plan.dropped)
-    if dropped:
-        progress(
-            step,
-            request,
-            "planner",
-            "saturated",
-            f"Worker queue saturation: accepted {accepted}/{accepted + dropped} plan tasks; {dropped} dropped",
-            goalId=goal.goal_id,
-            accepted=accepted,
-            total=accepted + dropped,
-            dropped=dropped,
-            queued=state.queued_tasks,
-            active=state.active_tasks,
-        )
-    progress(
-        step, request, "workers", "queued", "Delegating plan tasks to local workers", goalId=goal.goal_id
-    )
-    step.records.append(goal_record(state, goal))
-    step.records.extend(task_record(state, goal, task) for task in goal.tasks)
+    step.records.append(goal.record(state.sid))
+    step.records.extend(task.record(state.sid, goal.goal_id) for task in goal.tasks)
+    return goal
+
+
+def advance(step: Step) -> None:
+    """Expire what waited past its deadline, then start what may run."""
+    for goal in list(step.state.goals.values()):
+        if goal.deadline_ms <= step.now_ms:
+            _expire(step, goal)
     dispatch(step)
-    step.journal(state_frame(state, request, "workers.dispatching"))
-    if state.mode == "paused":
-        progress(step, request, "workers", "skipped", "Workers currently paused", goalId=goal.goal_id)
-        step.journal(state_frame(state, request, "workers.paused"))
-    elif state.mode == "cancelled":
-        progress(step, request, "workers", "skipped", "Workers cancelled", goalId=goal.goal_id)
-        cancel_goal(step, goal, "the session's workers are cancelled; send resume first")
-    keep_within_budget(step, request)
-
-
-def _journal_plan(step: Step, goal: Goal, dropped: tuple[str, ...]) -> None:
-    frame: AgentPlan = {
-        "type": "agent.plan",
-        "request": goal.request,
-        "sessionKey": step.state.key,
-        "goal": goal.text,
-        "tasks": [
-            {"id": task.task_id, "title": task.title, "status": "queued", "worker": task.kind}
-            for task in goal.tasks
-        ],
-        "goalId": goal.goal_id,
-    }
-    if dropped:
-        frame["dropped"] = list(dropped)
-    step.journal(frame)
-
-
-def dispatch(step: Step) -> None:
-    """Start whatever the order rule, the parallel limit and the mode allow now."""
-    state = step.state
-    goal = next(iter(state.goals.values()), None)
-    if goal is None or state.mode != "running" or state.draining:
-        return
-    running = goal.count(TaskState.RUNNING)
-    earlier_open = False
-    for task in goal.tasks:
-        if task.state is TaskState.QUEUED:
-            if goal.pause_before is not None and goal.pause_before <= task.task_id:
-                if not earlier_open:
-                    _break_at(step, goal, task)
-                return
-            if running >= state.rules.parallel_tasks or (task.waits and earlier_open):
-                return
-            _start(step, goal, task)
-            running += 1
-        if not task.state.ended:
-            if task.writes:
-                return
-            earlier_open = True
-
-
-def _start(step: Step, goal: Goal, task: Task) -> None:
-    state = step.state
-    task.state = TaskState.RUNNING
-    task.attempts += 1
-    task.started_ms = step.now_ms
-    state.revision += 1
-    step.records.append(task_record(state, goal, task))
-    if goal.state is not TaskState.RUNNING:
-        goal.state = TaskState.RUNNING
-        step.records.append(goal_record(state, goal))
-    step.starts.append(
-        StartTask(
-            goal.goal_id, task.task_id, task.title, task.attempts, goal.request, goal.text, goal.deadline_ms
-        )
-    )
-
-
-def _break_at(step: Step, goal: Goal, task: Task) -> None:
-    """Pause where the goal asked for it; the break point is used up."""
-    state = step.state
-    goal.pause_before = None
-    state.mode = "paused"
-    state.revision += 1
-    step.records.append(goal_record(state, goal))
-    step.starts.append(Hold(closed=True))
-    progress(
-        step,
-        goal.request,
-        "workers",
-        "paused",
-        f"Workers paused before task {task.task_id}",
-        goalId=goal.goal_id,
-        taskId=task.task_id,
-    )
-    step.journal(state_frame(state, goal.request, "workers.paused"))
 
 
 def task_ended(step: Step, goal_id: int, task_id: int, outcome: Outcome) -> None:
     """Take in what a worker brought back, tell everyone, and start what may run next."""
-    state = step.state
-    goal = state.goals.get(goal_id)
+    goal = step.state.goals.get(goal_id)
     if goal is None or goal.task(task_id).state is not TaskState.RUNNING:
         return  # cancelled or expired meanwhile: that outcome stands
-    task = goal.task(task_id)
-    detail = _apply(step, outcome)
-    _end_task(step, goal, task, outcome.state, detail, outcome.code)
-    if all(other.state.ended for other in goal.tasks):
+    detail = _apply(step, goal, outcome)
+    _end_task(step, goal, goal.task(task_id), outcome.state, detail, outcome.code)
+    if goal.done:
         _finish_goal(step, goal)
-    dispatch(step)
+    else:
+        keep_within_budget(step, goal.request)
+    advance(step)
 
 
-def _apply(step: Step, outcome: Outcome) -> str:
+def _apply(step: Step, goal: Goal, outcome: Outcome) -> str:
     """Carry out the session changes a worker proposed; its detail may name the ids they got."""
-    ids = [remember(step, memory.role, memory.content, name=memory.name) for memory in outcome.remember]
-    detail = outcome.detail
-    for memory_id in ids:
+    detail = well_formed(outcome.detail)
+    for memory in outcome.remember:
+        memory_id = remember(step, memory.role, well_formed(memory.content), name=memory.name)
         detail = detail.replace(NEW_ID, f"#{memory_id}", 1)
-    state, ram, now = step.state, step.state.ram, step.now_ms
+    state, ram = step.state, step.state.ram
     for memory_id in outcome.evict:
-        if ram.load(memory_id) is not None:
-            step.records.extend(ram.evict(now, memory_id).records(state.sid))
+        if (entry := ram.load(memory_id)) is not None:
+            evict(step, goal.request, entry, "worker")
     for entry in (*outcome.load, *outcome.summarize):
-        change = ram.recall(entry, now)
-        step.records.extend(change.records(state.sid))
-        note_evictions(step, change)
+        if not state.outdated(entry.id, entry.version):
+            bring_back(step, goal.request, entry, "worker")
     for entry in outcome.summarize:
         # Larger than the whole budget, it could not come back; its text stays in the LTM as it is.
         if (found := ram.load(entry.id)) is not None:
-            text = summarize_text(found.content, found.role, state.rules.summary_bytes)
-            step.records.extend(ram.summarize(text, now, entry.id).records(state.sid))
+            summarize(step, goal.request, found, "worker")
     return detail
 
 
-def _end_task(
-    step: Step, goal: Goal, task: Task, end: TaskState, detail: str, code: Code | None
-) -> None:
+def _end_task(step: Step, goal: Goal, task: Task, end: TaskState, detail: str, code: Code | None) -> None:
     state = step.state
     task.state, task.detail, task.ended_ms = end, detail, step.now_ms
     task.code = None if code is None else code.value
     state.revision += 1
-    step.records.append(task_record(state, goal, task))
-    progress(
-        step,
-        goal.request,
-        task.kind,
-        end.value,
-        f"{task.kind} worker {end.value} for task {task.task_id}: {detail}",
-        goalId=goal.goal_id,
-        taskId=task.task_id,
-    )
-    _status(step, goal, task)
+    step.records.append(task.record(state.sid, goal.goal_id))
+    message = f"{task.kind} worker {end.value} for task {task.task_id}: {detail}"
+    tell_progress(step, goal.request, task.kind, end.value, message, goalId=goal.goal_id, taskId=task.task_id)
+    tell_status(step, goal, task)
 
 
-def _status(step: Step, goal: Goal, task: Task) -> None:
-    frame: AgentStatus = {
-        "type": "agent.status",
-        "request": goal.request,
-        "sessionKey": step.state.key,
-        "taskId": task.task_id,
-        "worker": task.kind,
-        "status": task.state.value,
-        "message": task.detail,
-        "goalId": goal.goal_id,
-        "attempt": task.attempts,
-    }
-    if task.code is not None:
-        frame["code"] = task.code
-    step.journal(frame)
+def _end_open_tasks(step: Step, goal: Goal, end: TaskState, reason: str, code: Code) -> None:
+    for task in goal.tasks:
+        if not task.state.ended:
+            _end_task(step, goal, task, end, f"{task.kind}: {reason}", code)
 
 
 def _finish_goal(step: Step, goal: Goal) -> None:
-    """End a goal whose tasks have all ended, with the answer that reports them."""
-    states = {task.state for task in goal.tasks}
-    for verdict in (TaskState.EXPIRED, TaskState.CANCELLED, TaskState.FAILED, TaskState.BLOCKED):
-        if verdict in states:
-            goal.state = verdict
-            break
-    else:
-        goal.state = TaskState.COMPLETE
-    _close_goal(step, goal, "Worker pre-processing complete", "workers.ready")
+    """End a goal whose tasks have all ended."""
+    verdicts = (TaskState.FAILED, TaskState.BLOCKED)
+    goal.state = next((verdict for verdict in verdicts if goal.count(verdict)), TaskState.COMPLETE)
+    _close_goal(step, goal, "Worker pre-processing complete", "ready")
 
 
-def _close_goal(step: Step, goal: Goal, message: str, phase: str) -> None:
-    state, request = step.state, goal.request
+def cancel_goal(step: Step, goal: Goal, reason: str) -> None:
+    """End every open task of a goal as cancelled, and the goal with them."""
+    _end_open_tasks(step, goal, TaskState.CANCELLED, reason, Code.CANCELLED)
+    goal.state = TaskState.CANCELLED
+    _close_goal(step, goal, "Workers cancelled", "cancelled")
+
+
+def expire_goal(step: Step, goal_id: int) -> None:
+    """End a goal that passed its deadline; what had not run is never run late."""
+    goal = step.state.goals.get(goal_id)
+    if goal is not None:
+        _expire(step, goal)
+        advance(step)
+
+
+def _expire(step: Step, goal: Goal) -> None:
+    _end_open_tasks(step, goal, TaskState.EXPIRED, "its goal passed its deadline", Code.EXPIRED)
+    goal.state = TaskState.EXPIRED
+    _close_goal(step, goal, "Goal deadline passed", "expired")
+
+
+def _close_goal(step: Step, goal: Goal, message: str, status: str) -> None:
+    """Take an ended goal out of the session and answer its request with a report (1.5 B, 7 to 13)."""
+    state, request, goal_id = step.state, goal.request, goal.goal_id
     goal.ended_ms = step.now_ms
     _note_blocked(state, goal)
-    del state.goals[goal.goal_id]
+    forget_saturation(state, goal_id)
+    del state.goals[goal_id]
     state.revision += 1
-    step.records.append(goal_record(state, goal))
-    step.starts.append(StopGoal(goal.goal_id, f"goal {goal.state.value}"))
-    progress(step, request, "workers", phase.removeprefix("workers."), message, goalId=goal.goal_id)
-    step.journal(state_frame(state, request, phase))
-    progress(
-        step, request, "execution", "started", "Composing the answer from worker results", goalId=goal.goal_id
-    )
+    step.records.append(goal.record(state.sid))
+    step.starts.append(StopGoal(goal_id, f"goal {goal.state.value}"))
+    tell_progress(step, request, "workers", status, message, goalId=goal_id)
+    tell_state(step, request, f"workers.{status}")
+    # The original says "Primary Brain invoking model" here; no model is asked, so nothing says so.
+    composing = "Composing the answer from worker results"
+    tell_progress(step, request, "execution", "started", composing, goalId=goal_id)
     answer = goal_report(goal.text, goal.tasks)
-    memory_id = remember(step, "assistant", answer)
-    step.journal(
-        {
-            "type": "session.receive",
-            "content": answer,
-            "memoryId": memory_id,
-            "request": request,
-            "sessionKey": state.key,
-            "goalId": goal.goal_id,
-        }
-    )
-    progress(
-        step, request, "execution", "complete", "Primary Brain response emitted", goalId=goal.goal_id
-    )
+    tell_answer(step, request, answer, remember(step, "assistant", answer), goal_id)
+    emitted = "Primary Brain response emitted"
+    tell_progress(step, request, "execution", "complete", emitted, goalId=goal_id)
     step.close_request(request, OUTCOMES[goal.state])
     keep_within_budget(step, request)
 
@@ -346,81 +218,10 @@ def _note_blocked(state: State, goal: Goal) -> None:
             state.beat["blocked"] = {
                 "goalId": goal.goal_id,
                 "taskId": task.task_id,
-                "title": task.title[:200],
+                "title": task.title[:SUGGESTED_CHARACTERS],
                 "reason": task.detail,
             }
             return
-
-
-def pause(step: Step, link: LinkKey, request: str) -> None:
-    """Stop dispatching and hold running workers at their next gate."""
-    _set_mode(step, "paused")
-    step.starts.append(Hold(closed=True))
-    step.reply(link, full_state_frame(step.state, request, "workers.paused", step.now_ms))
-
-
-def resume(step: Step, link: LinkKey, request: str) -> None:
-    """Open the gate and dispatch what waits; legal from every mode."""
-    _set_mode(step, "running")
-    step.starts.append(Hold(closed=False))
-    dispatch(step)
-    step.reply(link, full_state_frame(step.state, request, "workers.running", step.now_ms))
-
-
-def cancel(step: Step, link: LinkKey, request: str, goal_id: int | None) -> None:
-    """End one goal, or (without an id) every goal and the session's work until resume."""
-    state = step.state
-    if goal_id is not None:
-        goal = state.goals.get(goal_id)
-        if goal is None:
-            step.refuse(
-                link, request, f"No running goal of this session has goalId {goal_id}.", Code.GOAL_UNKNOWN
-            )
-            return
-        cancel_goal(step, goal, "cancelled on request")
-        dispatch(step)
-    else:
-        _set_mode(step, "cancelled")
-        step.starts.append(Hold(closed=False))
-        for goal in list(state.goals.values()):
-            cancel_goal(step, goal, "cancelled on request")
-    step.reply(link, full_state_frame(state, request, "workers.cancelled", step.now_ms))
-
-
-def cancel_goal(step: Step, goal: Goal, reason: str) -> None:
-    """End every open task of a goal as cancelled, and the goal with them."""
-    _end_open_tasks(step, goal, TaskState.CANCELLED, reason, Code.CANCELLED)
-    goal.state = TaskState.CANCELLED
-    _close_goal(step, goal, "Workers cancelled", "workers.cancelled")
-
-
-def expire_goal(step: Step, goal_id: int) -> None:
-    """End a goal that passed its deadline; what had not run is never run late."""
-    goal = step.state.goals.get(goal_id)
-    if goal is None:
-        return
-    _end_open_tasks(step, goal, TaskState.EXPIRED, "its goal passed its deadline", Code.EXPIRED)
-    goal.state = TaskState.EXPIRED
-    _close_goal(step, goal, "Goal deadline passed", "workers.expired")
-    dispatch(step)
-
-
-def open_gate(step: Step) -> None:
-    """Let running workers pass their gate (a reset starts from running)."""
-    step.starts.append(Hold(closed=False))
-
-
-def _end_open_tasks(step: Step, goal: Goal, end: TaskState, reason: str, code: Code) -> None:
-    for task in goal.tasks:
-        if not task.state.ended:
-            _end_task(step, goal, task, end, f"{task.kind}: {reason}", code)
-
-
-def _set_mode(step: Step, mode: str) -> None:
-    if step.state.mode != mode:
-        step.state.mode = mode
-        step.state.revision += 1
-        step.records.append(step.state.record())
 
 
 def recover(step: Step) -> None:
@@ -430,26 +231,29 @@ def recover(step: Step) -> None:
     `rules.attempts` times, ends blocked with code interrupted instead.
     """
     state = step.state
-    for goal in state.goals.values():
-        for task in goal.tasks:
-            if task.state not in (TaskState.RUNNING, TaskState.INTERRUPTED):
-                continue
-            task.state = TaskState.INTERRUPTED
-            task.code = Code.INTERRUPTED.value
-            task.detail = f"{task.kind}: interrupted when the daemon stopped (attempt {task.attempts})"
-            _status(step, goal, task)
-            if repeatable(choose(task.title)) and task.attempts < state.rules.attempts:
-                task.state, task.code, task.detail = TaskState.QUEUED, None, ""
-                step.records.append(task_record(state, goal, task))
-            else:
-                detail = f"{task.kind}: interrupted; whether it took effect is not known, so it is not run again"
-                _end_task(step, goal, task, TaskState.BLOCKED, detail, Code.INTERRUPTED)
-            state.revision += 1
     for goal in list(state.goals.values()):
-        if goal.deadline_ms <= step.now_ms:
-            expire_goal(step, goal.goal_id)
-        elif all(task.state.ended for task in goal.tasks):
+        for task in goal.tasks:
+            if task.state in (TaskState.RUNNING, TaskState.INTERRUPTED):
+                _take_up_again(step, goal, task)
+        if goal.done:
             _finish_goal(step, goal)
     if state.mode == "paused":
         step.starts.append(Hold(closed=True))
-    dispatch(step)
+    advance(step)
+
+
+def _take_up_again(step: Step, goal: Goal, task: Task) -> None:
+    task.state = TaskState.INTERRUPTED
+    task.code = Code.INTERRUPTED.value
+    task.detail = f"{task.kind}: interrupted when the daemon stopped (attempt {task.attempts})"
+    tell_status(step, goal, task)
+    if repeatable(task.choice) and task.attempts < step.state.rules.attempts:
+        task.state, task.code, task.detail = TaskState.QUEUED, None, ""
+        step.state.revision += 1
+        step.records.append(task.record(step.state.sid, goal.goal_id))
+    elif repeatable(task.choice):
+        detail = f"{task.kind}: interrupted {task.attempts} times, so it is not run again"
+        _end_task(step, goal, task, TaskState.BLOCKED, detail, Code.INTERRUPTED)
+    else:
+        detail = f"{task.kind}: interrupted; whether it took effect is not known, so it is not run again"
+        _end_task(step, goal, task, TaskState.BLOCKED, detail, Code.INTERRUPTED)

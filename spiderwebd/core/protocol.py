@@ -1,16 +1,17 @@
 """Client frames: what may come in over a websocket, and how a text becomes one of them.
 
 Every frame is one JSON object in one text message, told apart by `type`. Fields that are unknown
-are ignored, so that old daemons and new clients get along. What is wrong with a frame is said in
-the error that answers it, never passed over in silence.
+are ignored, so that old daemons and new clients get along. Where the original took a wrong type for
+an absent field, so does this (compatibility 1.3: id, limit, archive, content and text, the fields of
+agent.control); any other mistake is said in the error that answers the frame.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
-from pydantic_core import from_json
+from pydantic_core import PydanticUseDefault, from_json
 
 from spiderwebd.core.codes import Code, Refused
 
@@ -21,33 +22,63 @@ REQUEST_ID_CHARACTERS = 128
 
 DEFAULT_LIMIT = 25
 MAX_LIMIT = 128
+DEFAULT_HISTORY = 5
+MAX_HISTORY = 20
 
 
-def _lenient_id(value: object) -> object:
+def _string_or_absent(value: object) -> object:
     return value if isinstance(value, str) else None
 
 
-def _lenient_limit(value: object) -> int:
+def _id_or_absent(value: object) -> object:
+    return value if isinstance(value, str) and value else None
+
+
+def _limit(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         return DEFAULT_LIMIT
     return MAX_LIMIT if value == 0 or value > MAX_LIMIT else value
 
 
-def _lenient_true(value: object) -> object:
-    return value if isinstance(value, bool) else True
+def _history_limit(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        return DEFAULT_HISTORY
+    return min(value, MAX_HISTORY)
 
 
-RequestId = Annotated[str | None, BeforeValidator(_lenient_id), Field(max_length=REQUEST_ID_CHARACTERS)]
-"""The client's own id of a request; anything but a string counts as absent (compatible)."""
-Limit = Annotated[int, BeforeValidator(_lenient_limit)]
-"""Missing, negative or not an integer: 25; 0 or more than 128: 128 (compatible)."""
-MemoryId = Annotated[int, Field(ge=1, lt=2**63, strict=True)]
+def _flag_or_default(value: object) -> object:
+    if not isinstance(value, bool):
+        raise PydanticUseDefault
+    return value
+
+
+def _null_is_absent(value: object) -> object:
+    if value is None:
+        raise PydanticUseDefault
+    return value
+
+
+RequestId = Annotated[
+    Annotated[str, Field(max_length=REQUEST_ID_CHARACTERS)] | None, BeforeValidator(_id_or_absent)
+]
+"""The client's own id of a request; anything but a string, and an empty one, counts as absent."""
+Text = Annotated[str | None, BeforeValidator(_string_or_absent)]
+"""A text of which anything but a string counts as absent."""
+Limit = Annotated[int, BeforeValidator(_limit)]
+"""Missing, negative or not an integer: 25; 0 or more than 128: 128."""
+HistoryLimit = Annotated[int, BeforeValidator(_history_limit)]
+"""Anything but a positive integer: 5; more than 20: 20 (compatibility 1.6)."""
+Flag = Annotated[bool, BeforeValidator(_flag_or_default)]
+"""Anything but true and false counts as absent."""
+OrDefault = BeforeValidator(_null_is_absent)
+"""null counts as absent."""
+MemoryId = Annotated[int, Field(ge=1, lt=2**63)]
 
 
 class ClientFrame(BaseModel):
     """What every client frame shares."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True, populate_by_name=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
 
     id: RequestId = None
 
@@ -55,7 +86,7 @@ class ClientFrame(BaseModel):
 class Resume(BaseModel):
     """Where a client left off: everything after this seq is sent again, once, in order."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
 
     sessionKey: str = Field(max_length=256)  # noqa: N815 - wire name
     after: int | None = Field(default=None, ge=0, lt=2**63)
@@ -93,8 +124,8 @@ class ChatSend(ClientFrame):
     """A message, `/goal TEXT`, or `/new`; `content` wins over `text`."""
 
     type: Literal["chat.send", "session.send"]
-    content: str | None = None
-    text: str | None = None
+    content: Text = None
+    text: Text = None
     pauseBefore: int | None = Field(default=None, ge=1)  # noqa: N815 - wire name
 
     @property
@@ -107,8 +138,8 @@ class SessionReset(ClientFrame):
     """Empties the working memory; the key stays and the long-term memory keeps everything."""
 
     type: Literal["session.new", "session.reset"]
-    archive: Annotated[bool, BeforeValidator(_lenient_true)] = True
-    reason: str = Field(default="manual-reset", max_length=256)
+    archive: Flag = True
+    reason: Annotated[str, Field(max_length=256), OrDefault] = "manual-reset"
 
 
 class SessionList(ClientFrame):
@@ -123,21 +154,20 @@ class SessionHistory(ClientFrame):
     """Recent sessions of one agent (default 5, at most 20)."""
 
     type: Literal["session.history"]
-    agent_id: str = "default"
-    limit: Any = 5
+    agent_id: Annotated[str, OrDefault] = "default"
+    limit: HistoryLimit = DEFAULT_HISTORY
 
     @property
     def bounded_limit(self) -> int:
-        """The limit as the original reads it: 5 unless a positive integer, at most 20."""
-        good = isinstance(self.limit, int) and not isinstance(self.limit, bool) and self.limit > 0
-        return min(self.limit, 20) if good else 5
+        """The limit, under the name that session/lookups uses."""
+        return self.limit
 
 
 class SessionRestore(ClientFrame):
     """The newest session of one agent that a client could attach to."""
 
     type: Literal["session.restore"]
-    agent_id: str = "default"
+    agent_id: Annotated[str, OrDefault] = "default"
 
 
 class MemoryCreate(ClientFrame):
@@ -182,8 +212,8 @@ class MemoryRecall(ClientFrame):
 
     type: Literal["memory.recall"]
     limit: Limit = DEFAULT_LIMIT
-    include_archived: Annotated[bool, BeforeValidator(_lenient_true)] = True
-    include_full: bool = False
+    include_archived: Flag = True
+    include_full: Flag = False
 
 
 class MemoryQuery(ClientFrame):
@@ -191,23 +221,23 @@ class MemoryQuery(ClientFrame):
 
     type: Literal["memory.query"]
     limit: Limit = DEFAULT_LIMIT
-    include_archived: Annotated[bool, BeforeValidator(_lenient_true)] = True
+    include_archived: Flag = True
     kind: str | None = None
     topic: str | None = None
     memoryId: MemoryId | None = None  # noqa: N815 - wire name
-    memoryIds: list[MemoryId] = Field(default_factory=list, max_length=1024)  # noqa: N815 - wire name
+    memoryIds: Annotated[list[MemoryId], Field(max_length=1024), OrDefault] = []  # noqa: N815 - wire name
     search: str | None = Field(default=None, max_length=4096)
-    scope: Literal["session", "agent", "all"] = "session"
+    scope: Annotated[Literal["session", "agent", "all"], OrDefault] = "session"
 
 
 class AgentControl(ClientFrame):
-    """state, heartbeat, pause, resume, cancel, or a goal."""
+    """state, heartbeat, pause, resume, cancel, or a goal; `goal`, when it is there, wins over the rest."""
 
     type: Literal["agent.control"]
-    action: Any = None
-    goal: Any = None
-    content: Any = None
-    text: Any = None
+    action: Text = None
+    goal: Text = None
+    content: Text = None
+    text: Text = None
     goalId: int | None = None  # noqa: N815 - wire name
     pauseBefore: int | None = Field(default=None, ge=1)  # noqa: N815 - wire name
 
@@ -256,7 +286,6 @@ AnyFrame = Annotated[
 ]
 
 CLIENT_FRAMES: TypeAdapter[AnyFrame] = TypeAdapter(AnyFrame)
-_validate = CLIENT_FRAMES.validator.validate_json
 
 
 class BadFrame(Refused):
@@ -267,14 +296,14 @@ class BadFrame(Refused):
         self.request = request
 
 
-def parse(text: str | bytes) -> Any:
+def parse(text: str | bytes) -> AnyFrame:
     """Turn one text message into its frame (one of the classes above).
 
     Raises:
         BadFrame: with BAD_JSON, UNKNOWN_TYPE or BAD_FRAME, and a message that names the field.
     """
     try:
-        return _validate(text)
+        return CLIENT_FRAMES.validate_json(text)
     except ValidationError as error:
         raise _explain(error, text) from None
 
@@ -282,24 +311,19 @@ def parse(text: str | bytes) -> Any:
 def _explain(error: ValidationError, text: str | bytes) -> BadFrame:
     first = error.errors(include_url=False, include_input=False)[0]
     if first["type"] == "json_invalid":
-        return BadFrame("The frame is not valid JSON.", Code.BAD_JSON, None)
-    request = _request_id(text)
-    match first["type"]:
-        case "union_tag_invalid":
-            tag = str(first["ctx"]["tag"])[:64]
-            return BadFrame(f"No client frame has the type '{tag}'.", Code.UNKNOWN_TYPE, request)
-        case "union_tag_not_found":
-            return BadFrame("The frame has no 'type' that is a string.", Code.BAD_FRAME, request)
-        case "model_attributes_type" | "dict_type" | "model_type":
-            return BadFrame("The frame is not a JSON object.", Code.BAD_JSON, None)
-    field = ".".join(str(part) for part in first["loc"][1:]) or "frame"
-    return BadFrame(f"{field}: {first['msg']}.", Code.BAD_FRAME, request)
-
-
-def _request_id(text: str | bytes) -> str | None:
+        return BadFrame(f"The frame is not valid JSON: {first['ctx']['error']}.", Code.BAD_JSON, None)
     try:
         value = from_json(text)
-    except ValueError:
-        return None
-    request = value.get("id") if isinstance(value, dict) else None
-    return request if isinstance(request, str) and len(request) <= REQUEST_ID_CHARACTERS else None
+    except (TypeError, ValueError):  # a Python string that UTF-8 cannot carry
+        return BadFrame("The frame is not valid UTF-8.", Code.BAD_JSON, None)
+    if not isinstance(value, dict):
+        return BadFrame("The frame is not a JSON object.", Code.BAD_JSON, None)
+    request, tag = value.get("id"), value.get("type")
+    if not isinstance(request, str) or len(request) > REQUEST_ID_CHARACTERS:
+        request = None
+    if not isinstance(tag, str):
+        return BadFrame("The frame has no 'type' that is a string.", Code.BAD_FRAME, request)
+    if first["type"] == "union_tag_invalid":
+        return BadFrame(f"No client frame has the type '{tag[:64]}'.", Code.UNKNOWN_TYPE, request)
+    field = ".".join(str(part) for part in first["loc"][1:])
+    return BadFrame(f"{field}: {first['msg']}.", Code.BAD_FRAME, request)

@@ -1,4 +1,4 @@
-"""The state of one session, and what one step of it asks of the world.
+"""The state of one session, and `Step`: what handling a few events made of it.
 
 Nothing here waits, reads a clock or touches a disk. A step collects records (to be committed in one
 transaction), frames (to be sent once that transaction is committed) and starts (work to begin then).
@@ -8,25 +8,30 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from hashlib import blake2b
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 from spiderwebd.core.codes import Code
 from spiderwebd.core.compaction import Thresholds
-from spiderwebd.core.frames import (
-    AgentState,
-    GoalView,
-    JournalledFrame,
-    ServerFrame,
-    error_frame,
-    render,
+from spiderwebd.core.effects import (
+    Ask,
+    Fetch,
+    HangUp,
+    Hold,
+    LinkKey,
+    Outgoing,
+    Replay,
+    Retell,
+    Start,
+    StartChat,
+    StartTask,
+    StopGoal,
 )
-from spiderwebd.core.kinds import choose
+from spiderwebd.core.frames import ServerFrame, error_frame, render
+from spiderwebd.core.pending import Chat, Goal
 from spiderwebd.core.ram import Budget, Ram
 from spiderwebd.core.records import (
     EventRecord,
-    GoalRecord,
     Record,
     RequestRecord,
     RequestState,
@@ -35,175 +40,62 @@ from spiderwebd.core.records import (
     TaskRecord,
     TaskState,
 )
+from spiderwebd.core.story import AgentState, GoalView, JournalledFrame
+
+__all__ = [  # the session takes a step's effects from where it takes the step
+    "Ask",
+    "Chat",
+    "Fetch",
+    "HangUp",
+    "Hold",
+    "LinkKey",
+    "Replay",
+    "Retell",
+    "Rules",
+    "Start",
+    "StartChat",
+    "StartTask",
+    "State",
+    "Step",
+    "StopGoal",
+    "as_object",
+    "full_state_frame",
+    "revive",
+    "state_frame",
+]
 
 PONG = '{"type":"pong"'
 
-LinkKey = Any
-"""Whatever the shell uses to tell links apart; the core only hands it back."""
+REVISED_KEPT = 1024
+"""Revised memories of which the newest version is known; a read of the LTM never takes so long."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """The limits a session lives by; from the configuration, replaced whole by a reload."""
+    """The limits a session lives by; from the configuration, replaced whole by a reload.
+
+    Sizes are UTF-8 bytes, times milliseconds, the rest are counts.
+    """
 
     budget: Budget = field(default_factory=Budget)
     thresholds: Thresholds = field(default_factory=Thresholds)
     message_bytes: int = 4096
+    """Longest text of a message, goal or memory (compatibility 2.3)."""
     summary_bytes: int = 160
     max_tasks: int = 32
+    """Tasks a goal may have; the plan frame names those beyond."""
     parallel_tasks: int = 2
+    """Tasks of a session that run at once (compatibility 6.2)."""
     goals_queued: int = 32
     chats_queued: int = 32
     goal_ms: int = 3_600_000
+    """From accepting a goal to its deadline."""
     requests_kept: int = 1024
+    """Ended requests whose ids are recognised when they come again."""
     heartbeat_ms: int = 30_000
+    """Between two heartbeats of a session (compatibility 8.1)."""
     attempts: int = 3
     """How often a task that a crash interrupted is started in all."""
-
-
-@dataclass(slots=True)
-class Task:
-    """One task of a goal, as the session sees it."""
-
-    task_id: int
-    title: str
-    kind: str
-    waits: bool
-    """Whether every earlier task must have ended before it starts."""
-    writes: bool
-    """Whether every later task waits for it."""
-    created_ms: int
-    state: TaskState = TaskState.QUEUED
-    attempts: int = 0
-    started_ms: int | None = None
-    ended_ms: int | None = None
-    detail: str = ""
-    code: str | None = None
-
-
-@dataclass(slots=True)
-class Goal:
-    """A goal that has not ended, with its tasks in plan order."""
-
-    goal_id: int
-    request: str
-    text: str
-    memory_id: int
-    created_ms: int
-    deadline_ms: int
-    tasks: list[Task]
-    state: TaskState = TaskState.QUEUED
-    pause_before: int | None = None
-    ended_ms: int | None = None
-
-    def task(self, task_id: int) -> Task:
-        """Return the task with this 1-based place in the plan."""
-        return self.tasks[task_id - 1]
-
-    def count(self, state: TaskState) -> int:
-        """Return how many of its tasks are in this state."""
-        return sum(task.state is state for task in self.tasks)
-
-
-@dataclass(slots=True)
-class Chat:
-    """A chat message that waits for its answer."""
-
-    request: str
-    memory_id: int
-    text: str
-    created_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class StartChat:
-    """Begin to answer this message."""
-
-    chat: Chat
-
-
-@dataclass(frozen=True, slots=True)
-class StartTask:
-    """Begin this task."""
-
-    goal_id: int
-    task_id: int
-    title: str
-    attempt: int
-    request: str
-    goal_text: str
-    deadline_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class StopGoal:
-    """Cancel what still runs of this goal and close its batch."""
-
-    goal_id: int
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Hold:
-    """Close (or open) the gate that running workers pass between steps."""
-
-    closed: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """A query that changes nothing: run it beside the loop and answer the link."""
-
-    link: LinkKey
-    request: str
-    frame: Any
-
-
-@dataclass(frozen=True, slots=True)
-class Fetch:
-    """Read a memory that is not in RAM from the LTM, then go on with the frame that needs it."""
-
-    link: LinkKey
-    request: str
-    frame: Any
-    memory_id: int
-    payload: str
-
-
-@dataclass(frozen=True, slots=True)
-class Retell:
-    """The same request again: send this link what was answered the first time."""
-
-    link: LinkKey
-    record: RequestRecord
-
-
-@dataclass(frozen=True, slots=True)
-class Replay:
-    """Send this link every journalled event after this seq."""
-
-    link: LinkKey
-    after: int
-
-
-@dataclass(frozen=True, slots=True)
-class HangUp:
-    """Close this link normally: the client asked for it."""
-
-    link: LinkKey
-
-
-Start = StartChat | StartTask | StopGoal | Hold | Ask | Fetch | Retell | Replay | HangUp
-
-
-@dataclass(frozen=True, slots=True)
-class Outgoing:
-    """A rendered frame: to one link, or (link None) journalled and to every link."""
-
-    text: str
-    seq: int = 0
-    link: LinkKey | None = None
-    acknowledges: bool = False
 
 
 @dataclass(slots=True)
@@ -219,16 +111,27 @@ class State:
     rules: Rules
     ram: Ram
     seq: int = 0
+    """Last seq given out."""
     first_seq: int = 1
+    """Oldest seq the event log held when the session woke."""
     next_goal_id: int = 1
     mode: str = "running"
+    """running, paused or cancelled."""
     last_goal: str = ""
     revision: int = 0
+    """Grows with every change of mode, goals or tasks."""
     requests: OrderedDict[str, RequestRecord] = field(default_factory=OrderedDict)
+    """Every open request, and the ended ones whose ids are still recognised; oldest first."""
     chats: deque[Chat] = field(default_factory=deque)
+    """Unanswered messages, oldest first; only the first is ever being answered."""
+    answering: bool = False
+    """Whether the first chat's answer is being made: a turn is in flight."""
     goals: dict[int, Goal] = field(default_factory=dict)
+    """Goals that have not ended, oldest first; only the first has running tasks."""
     beat: dict[str, Any] = field(default_factory=dict)
-    """What the heartbeat remembers between beats; JSON-able."""
+    """What heartbeat and saturation remember between events; JSON-able."""
+    revised: OrderedDict[int, int] = field(default_factory=OrderedDict)
+    """MemoryID to newest version, of memories revised in this life; see `remembering.fetched`."""
     draining: bool = False
     """The daemon stops: what runs may end, nothing further is started."""
 
@@ -249,13 +152,13 @@ class State:
 
     def lifecycle(self) -> str:
         """Return one word for where the session stands, for people and dashboards."""
+        if self.draining:
+            return "draining"
         if self.goals and self.mode == "paused":
             return "paused"
         if self.active_tasks:
             return "running"
-        if self.goals:
-            return "waiting"
-        return "waiting" if self.chats else "idle"
+        return "waiting" if self.busy else "idle"
 
     def record(self) -> SessionRecord:
         """Return the session's own row."""
@@ -275,6 +178,17 @@ class State:
             extra=render(self.beat),
         )
 
+    def note_revision(self, memory_id: int, version: int) -> None:
+        """Remember the newest version of a memory that was just revised."""
+        self.revised[memory_id] = version
+        self.revised.move_to_end(memory_id)
+        if len(self.revised) > REVISED_KEPT:
+            self.revised.popitem(last=False)
+
+    def outdated(self, memory_id: int, version: int) -> bool:
+        """Whether a text that was read from the LTM has been revised since it was read."""
+        return version < self.revised.get(memory_id, 0)
+
 
 @dataclass(slots=True)
 class Step:
@@ -282,11 +196,14 @@ class Step:
 
     state: State
     now_ms: int
+    """Wall-clock milliseconds at which the events were handled."""
     records: list[Record] = field(default_factory=list)
     outgoing: list[Outgoing] = field(default_factory=list)
     starts: list[Start] = field(default_factory=list)
     evicted: list[int] = field(default_factory=list)
     """Entries the hard limit took out of RAM and no memory.event has told yet."""
+    changed: bool = False
+    """Whether the session's own row changed though no other record says so."""
 
     @property
     def only_pongs(self) -> bool:
@@ -312,16 +229,17 @@ class Step:
         self, link: LinkKey, request: str, message: str, code: Code, retry_after_ms: int | None = None
     ) -> None:
         """Tell the link that asked why nothing was done."""
-        self.reply(link, error_frame(message, code, request=request, retry_after_ms=retry_after_ms))
+        self.reply(link, error_frame(message, code, request=request or None, retry_after_ms=retry_after_ms))
 
     def remember_request(self, record: RequestRecord) -> None:
-        """Keep what was done for a request id; the oldest finished ones are forgotten."""
+        """Keep what was done for a request id; the oldest ended one is forgotten when there are many."""
         requests = self.state.requests
         requests[record.request] = record
         self.records.append(record)
         while len(requests) > self.state.rules.requests_kept:
-            oldest = next(iter(requests.values()))
-            if oldest.state is RequestState.OPEN:
+            ended = (known for known in requests.values() if known.state is not RequestState.OPEN)
+            oldest = next(ended, record)
+            if oldest is record:
                 break
             del requests[oldest.request]
 
@@ -330,57 +248,15 @@ class Step:
         known = self.state.requests.get(request)
         if known is None or known.state is not RequestState.OPEN:
             return
-        closed = RequestRecord(
-            known.sid, request, known.type, known.digest, outcome, known.seq, known.memory_id, known.goal_id,
-            known.created_ms,
-        )  # fmt: skip
+        closed = replace(known, state=outcome)
         self.state.requests[request] = closed
         self.records.append(closed)
 
     def finish(self) -> None:
-        """Add the session's own row when anything else is to be written."""
-        if self.records:
+        """Add the session's own row when it changed or anything else is to be written."""
+        if self.records or self.changed:
             self.state.active_ms = max(self.state.active_ms, self.now_ms)
             self.records.append(self.state.record())
-
-
-def digest(*parts: str) -> str:
-    """Return a short digest of a request's type and payload (16 hex digits of BLAKE2b)."""
-    return blake2b("\0".join(parts).encode(), digest_size=8).hexdigest()
-
-
-def goal_record(state: State, goal: Goal) -> GoalRecord:
-    """Return the goal's row."""
-    return GoalRecord(
-        sid=state.sid,
-        goal_id=goal.goal_id,
-        request=goal.request,
-        text=goal.text,
-        state=goal.state,
-        memory_id=goal.memory_id,
-        created_ms=goal.created_ms,
-        deadline_ms=goal.deadline_ms,
-        ended_ms=goal.ended_ms,
-        pause_before=goal.pause_before,
-    )
-
-
-def task_record(state: State, goal: Goal, task: Task) -> TaskRecord:
-    """Return the task's row."""
-    return TaskRecord(
-        sid=state.sid,
-        goal_id=goal.goal_id,
-        task_id=task.task_id,
-        title=task.title,
-        kind=task.kind,
-        state=task.state,
-        attempts=task.attempts,
-        created_ms=task.created_ms,
-        started_ms=task.started_ms,
-        ended_ms=task.ended_ms,
-        detail=task.detail,
-        code=task.code,
-    )
 
 
 def state_frame(state: State, request: str, phase: str) -> AgentState:
@@ -402,12 +278,11 @@ def state_frame(state: State, request: str, phase: str) -> AgentState:
 def full_state_frame(state: State, request: str, phase: str, now_ms: int) -> AgentState:
     """Build agent.state with every open goal and its tasks; for answers, never journalled."""
     frame = state_frame(state, request, phase)
-    frame["goals"] = [goal_view(goal, now_ms) for goal in state.goals.values()]
+    frame["goals"] = [_goal_view(goal, now_ms) for goal in state.goals.values()]
     return frame
 
 
-def goal_view(goal: Goal, now_ms: int) -> GoalView:
-    """Return a goal as clients see it."""
+def _goal_view(goal: Goal, now_ms: int) -> GoalView:
     return {
         "goalId": goal.goal_id,
         "request": goal.request,
@@ -428,12 +303,15 @@ def goal_view(goal: Goal, now_ms: int) -> GoalView:
 
 
 def revive(image: SessionImage, rules: Rules, beat: dict[str, Any], chats: Iterable[Chat]) -> State:
-    """Build the state that was persisted.
+    """Build the state that was persisted; `goals.recover` and `turn.begin_chat` then go on with it.
 
     `beat` is the parsed `extra` of the session's row, `chats` the messages still unanswered.
     """
     row = image.session
-    state = State(
+    tasks: dict[int, list[TaskRecord]] = {}
+    for task in image.tasks:
+        tasks.setdefault(task.goal_id, []).append(task)
+    return State(
         sid=row.sid,
         key=row.key,
         principal=row.principal,
@@ -449,45 +327,12 @@ def revive(image: SessionImage, rules: Rules, beat: dict[str, Any], chats: Itera
         last_goal=row.last_goal,
         revision=row.revision,
         requests=OrderedDict((record.request, record) for record in image.requests),
-        beat=beat,
         chats=deque(chats),
-    )
-    for row_goal in image.goals:
-        tasks = (task for task in image.tasks if task.goal_id == row_goal.goal_id)
-        state.goals[row_goal.goal_id] = _goal(row_goal, tasks)
-    return state
-
-
-def _goal(row: GoalRecord, tasks: Iterable[TaskRecord]) -> Goal:
-    return Goal(
-        goal_id=row.goal_id,
-        request=row.request,
-        text=row.text,
-        memory_id=row.memory_id,
-        created_ms=row.created_ms,
-        deadline_ms=row.deadline_ms,
-        state=row.state,
-        pause_before=row.pause_before,
-        tasks=[
-            Task(
-                task_id=task.task_id,
-                title=task.title,
-                kind=task.kind,
-                waits=choose(task.title).waits,
-                writes=choose(task.title).writes,
-                created_ms=task.created_ms,
-                state=task.state,
-                attempts=task.attempts,
-                started_ms=task.started_ms,
-                ended_ms=task.ended_ms,
-                detail=task.detail,
-                code=task.code,
-            )
-            for task in tasks
-        ],
+        goals={goal.goal_id: Goal.restore(goal, tasks.get(goal.goal_id, ())) for goal in image.goals},
+        beat=beat,
     )
 
 
 def as_object(value: object) -> dict[str, Any]:
     """Return a parsed JSON object, or an empty one when it is anything else."""
-    return cast(dict[str, Any], value) if isinstance(value, dict) else {}
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}

@@ -7,9 +7,11 @@ intervals up to an hour, so that a session paused for a week does not fill its l
 
 from __future__ import annotations
 
-from spiderwebd.core.frames import AgentHeartbeat, Suggestion
-from spiderwebd.core.goals import progress
+from spiderwebd.core import goals
+from spiderwebd.core.saturation import tell_prolonged
 from spiderwebd.core.state import State, Step
+from spiderwebd.core.story import AgentHeartbeat, Suggestion
+from spiderwebd.core.telling import tell_progress
 
 SWEEP_REQUEST = "heartbeat-sweep"
 LONGEST_PAUSE_MS = 3_600_000
@@ -45,9 +47,15 @@ def proposals(state: State) -> list[Suggestion]:
 
 
 def due_at(state: State) -> int | None:
-    """Return the wall time (ms) from which a timer beat would say something, None for never."""
+    """Return the wall time (ms) from which `beat` has something to do unasked, None for never."""
     if not _has_something(state):
         return None
+    deadline = min((goal.deadline_ms for goal in state.goals.values()), default=None)
+    due = _interval_ends(state)
+    return due if deadline is None else min(due, deadline)
+
+
+def _interval_ends(state: State) -> int:
     last: int = state.beat.get("last_ms", 0)
     if last == 0:
         return 0
@@ -56,49 +64,52 @@ def due_at(state: State) -> int | None:
 
 
 def _has_something(state: State) -> bool:
-    if state.mode != "cancelled" and state.goals:
+    if state.goals:
         return True
     blocked = state.beat.get("blocked")
     return isinstance(blocked, dict) and not blocked.get("told")
 
 
 def beat(step: Step, request: str, *, forced: bool) -> None:
-    """Evaluate the heartbeat; forced always answers, a timer only when there is something to say."""
+    """Evaluate the heartbeat; forced always answers, a timer only when there is something to say.
+
+    Goals that passed their deadline while they waited are expired on the way. The first unforced beat
+    of a session only starts its interval (compatibility 8.1).
+    """
+    goals.advance(step)
     state, now = step.state, step.now_ms
     if not forced:
-        if state.beat.get("last_ms", 0) == 0:
+        last: int = state.beat.get("last_ms", 0)
+        if last == 0:
             state.beat["last_ms"] = now
             return
-        due = due_at(state)
         # A wall clock stepped back must not silence the heartbeat until it has caught up.
-        if due is None or state.beat["last_ms"] <= now < due:
+        if not _has_something(state) or last <= now < _interval_ends(state):
             return
     state.beat["last_ms"] = now
     queued, active = state.queued_tasks, state.active_tasks
-    if state.goals and state.mode == "paused":
-        progress(
-            step,
-            request,
-            "heartbeat",
-            "blocked",
-            f"Heartbeat detected {queued} queued and {active} active tasks are blocked by pause state.",
-        )
-    elif state.goals and state.mode == "running":
-        progress(
-            step,
-            request,
-            "heartbeat",
-            "watching",
-            f"Heartbeat status: {queued} queued + {active} active worker tasks remain for the current goal.",
-        )
-    elif forced:
-        progress(
-            step, request, "heartbeat", "idle", "Heartbeat status: no worker tasks are queued or active."
-        )
-    _journal_heartbeat(step, request, queued, active)
+    if not state.goals:
+        if forced:
+            idle = "Heartbeat status: no worker tasks are queued or active."
+            tell_progress(step, request, "heartbeat", "idle", idle)
+    else:
+        tell_prolonged(step, request)
+        if state.mode == "paused":
+            blocked = (
+                f"Heartbeat detected {queued} queued and {active} active tasks are blocked by pause state."
+            )
+            tell_progress(step, request, "heartbeat", "blocked", blocked)
+        else:
+            watching = (
+                f"Heartbeat status: {queued} queued + {active} active worker tasks remain for the current "
+                "goal."
+            )
+            tell_progress(step, request, "heartbeat", "watching", watching)
+    _tell_heartbeat(step, request, queued, active)
 
 
-def _journal_heartbeat(step: Step, request: str, queued: int, active: int) -> None:
+def _tell_heartbeat(step: Step, request: str, queued: int, active: int) -> None:
+    """Journal agent.heartbeat; proposals in it count as told."""
     state, now = step.state, step.now_ms
     sequence: int = state.beat.get("sequence", 0) + 1
     state.beat["sequence"] = sequence

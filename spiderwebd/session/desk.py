@@ -11,10 +11,13 @@ from functools import partial
 from pathlib import Path
 
 from spiderwebd.core.change import Entry, row_of
+from spiderwebd.core.codes import Code, Refused
+from spiderwebd.core.effects import Ask, StartTask
 from spiderwebd.core.kinds import choose
 from spiderwebd.core.outcome import Outcome
+from spiderwebd.core.pending import Chat
 from spiderwebd.core.records import EntryKind, TaskState
-from spiderwebd.core.state import Ask, Chat, StartTask, State
+from spiderwebd.core.state import State
 from spiderwebd.session.agents import AgentFolder
 from spiderwebd.session.lookups import Lookups
 from spiderwebd.store.reader import Reader
@@ -134,8 +137,9 @@ class HouseDesk:
         return Found(hit.memory_id, hit.role, hit.content, hit.score, hit.sid == state.sid)
 
     def _snapshot(self, state: State, goal_id: int) -> Snapshot:
-        goal = state.goals[goal_id]
-        ram = state.ram
+        goal, ram = state.goals.get(goal_id), state.ram
+        if goal is None:
+            raise Refused("its goal has ended meanwhile", Code.CANCELLED)
         return Snapshot(
             goal=goal.text,
             mode=state.mode,

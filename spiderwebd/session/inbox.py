@@ -13,19 +13,21 @@ Item = TypeVar("Item")
 class Inbox(Generic[Item]):
     """Items in order of arrival; `offer` is bounded, `put` is for what the session itself started.
 
-    Results of work are bounded by the work that may run, so `put` needs no bound of its own.
+    Results are bounded by the work that may run, so `put` needs no bound of its own.
     """
 
     __slots__ = ("_items", "_limit", "_offered", "_room", "_wake")
 
     def __init__(self, limit: int) -> None:
-        self._items: deque[tuple[Item, bool]] = deque()
+        """Take at most `limit` offered items at a time; more is refused, and the caller says so."""
+        self._items: deque[Item] = deque()
         self._limit = limit
         self._offered = 0
-        self._wake = trio.Event()
-        self._room = trio.Event()
+        self._wake: trio.Event | None = None
+        self._room: trio.Event | None = None
 
     def __len__(self) -> int:
+        """Count what waits, offered or put."""
         return len(self._items)
 
     def offer(self, item: Item) -> bool:
@@ -33,28 +35,32 @@ class Inbox(Generic[Item]):
         if self._offered >= self._limit:
             return False
         self._offered += 1
-        self._items.append((item, True))
-        self._wake.set()
+        self.put(item)
         return True
 
     def put(self, item: Item) -> None:
         """Add the result of something the session started, or a tick of a sweep."""
-        self._items.append((item, False))
-        self._wake.set()
+        self._items.append(item)
+        if self._wake is not None:
+            self._wake.set()
 
     async def take(self) -> list[Item]:
-        """Wait for items and return all that are there, oldest first."""
+        """Wait for items and return all that are there, oldest first. Only one task may wait here."""
         while not self._items:
             self._wake = trio.Event()
             await self._wake.wait()
-        taken = [item for item, _ in self._items]
+        self._wake = None
+        taken = list(self._items)
         self._items.clear()
         self._offered = 0
-        self._room.set()
-        self._room = trio.Event()
+        if self._room is not None:
+            self._room.set()
+            self._room = None
         return taken
 
     async def room(self) -> None:
-        """Wait until `offer` can succeed; the caller owns the deadline."""
+        """Wait until `offer` may succeed; the caller owns the deadline, and asks again when it does not."""
         while self._offered >= self._limit:
+            if self._room is None:
+                self._room = trio.Event()
             await self._room.wait()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from spiderwebd.core.codes import Code, Refused
+from spiderwebd.core.effects import Ask
 from spiderwebd.core.frames import AgentView, MemoryItem, SessionView, error_frame, render
 from spiderwebd.core.protocol import (
     AgentGet,
@@ -18,7 +19,7 @@ from spiderwebd.core.protocol import (
 )
 from spiderwebd.core.records import EntryKind, EntryRecord
 from spiderwebd.core.remembering import item_of
-from spiderwebd.core.state import Ask, State
+from spiderwebd.core.state import State
 from spiderwebd.session.agents import AgentFolder, AgentInfo
 from spiderwebd.store.reader import Query, Reader, SessionSummary
 from spiderwebd.store.search import Hit, Scope
@@ -56,7 +57,7 @@ class Lookups:
                 views = [session_view(row) for row in found]
                 return {"type": "session.list.response", "request": ask.request, "sessions": views}
             case SessionHistory() as frame:
-                found = await self._used(state, frame.agent_id, frame.bounded_limit)
+                found = await self._used(state, frame.agent_id, frame.limit)
                 history = [session_view(row, with_agent=False) for row in found]
                 return {"type": "session.history.response", "request": ask.request, "sessions": history}
             case SessionRestore() as frame:
@@ -81,9 +82,7 @@ class Lookups:
         items = [*_summaries(state), *_active(state)][: frame.limit]
         if frame.include_archived and len(items) < frame.limit:
             kinds = (EntryKind.SUMMARY, EntryKind.ENTRY, EntryKind.TOMBSTONE)
-            query = Query(
-                state.sid, kinds=kinds if frame.include_full else (EntryKind.SUMMARY,), limit=frame.limit
-            )
+            query = _beyond(state, kinds if frame.include_full else (EntryKind.SUMMARY,), items, frame.limit)
             items = _with_archive(items, await self.reader.memories(query), frame.limit)
         return items
 
@@ -105,8 +104,8 @@ class Lookups:
             and topic in (item.get("content") or item.get("text") or "").encode()
         ][: frame.limit]
         if frame.include_archived and len(items) < frame.limit:
-            query = Query(
-                state.sid, kinds=kinds, memory_ids=tuple(ids), topic=frame.topic, limit=frame.limit
+            query = replace(
+                _beyond(state, kinds, items, frame.limit), memory_ids=tuple(ids), topic=frame.topic
             )
             items = _with_archive(items, await self.reader.memories(query), frame.limit)
         return items
@@ -187,6 +186,14 @@ def _entries_and_tombstones(state: State) -> list[MemoryItem]:
     rows += [stone.record(state.sid, in_ram=True) for stone in state.ram.tombstones()]
     rows.sort(key=lambda row: row.memory_id, reverse=True)
     return [item_of(row, "ram") for row in rows]
+
+
+def _beyond(state: State, kinds: tuple[EntryKind, ...], items: list[MemoryItem], limit: int) -> Query:
+    """Ask for enough that `limit` are left when those listed from RAM are taken out.
+
+    The rows in RAM are asked for too: one may have left it since, in a commit the read does not see.
+    """
+    return Query(state.sid, kinds=kinds, exclude_in_ram=False, limit=limit + len(items))
 
 
 def _with_archive(items: list[MemoryItem], rows: Iterable[EntryRecord], limit: int) -> list[MemoryItem]:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from spiderwebd.clock import Clock
 from spiderwebd.core.codes import Close
+from spiderwebd.core.effects import Ask, StartTask
 from spiderwebd.core.outcome import Outcome
+from spiderwebd.core.pending import Chat
 from spiderwebd.core.records import Record
-from spiderwebd.core.state import Ask, Chat, Rules, StartTask, State
+from spiderwebd.core.state import Rules, State
+from spiderwebd.metrics import Metrics
 from spiderwebd.session.agents import AgentFolder
 from spiderwebd.store.reader import Reader
 from spiderwebd.work.gate import Gate
@@ -36,8 +39,15 @@ class Writer(Protocol):
     def accepting(self) -> bool:
         """Whether new input can still be kept."""
 
+    @property
+    def degraded(self) -> str | None:
+        """Why the disk cannot be written; None when it can, and then all that was shown is on it."""
+
     async def submit(self, records: Sequence[Record], then: Callable[[bool], None]) -> None:
-        """Commit the records in one transaction, then call `then(durable)` in order."""
+        """Commit the records in one transaction, then call `then(durable)` in order.
+
+        Waits only while the queue is full. Raises StorageUnavailable when nothing was taken.
+        """
 
     async def settled(self) -> None:
         """Return when everything submitted so far has been committed."""
@@ -72,4 +82,7 @@ class House:
     announced_limits: dict[str, int]
     """What session.ack tells clients of the configured limits."""
     inbox_limit: int = 64
+    """Frames of clients that may wait in one session, and steps that may wait for a failing disk."""
     query_limit: int = 16
+    """Queries of one session at once."""
+    metrics: Metrics = field(default_factory=Metrics)

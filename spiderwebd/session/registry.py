@@ -9,22 +9,35 @@ from __future__ import annotations
 
 import secrets
 import string
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
 import trio
 from pydantic_core import from_json
 
-from spiderwebd.core.codes import Close, Code, Refused
+from spiderwebd import log
+from spiderwebd.core.codes import Close, Code, Refused, SpiderwebError
+from spiderwebd.core.pending import Chat
 from spiderwebd.core.ram import Ram
 from spiderwebd.core.records import RequestState, SessionImage
-from spiderwebd.core.state import Chat, State, as_object, revive
+from spiderwebd.core.state import State, as_object, revive
+from spiderwebd.core.suggestions import due_at
 from spiderwebd.session.ports import Client, House
 from spiderwebd.session.session import Session
 from spiderwebd.session.welcome import welcome
+from spiderwebd.store.retention import Removal
 
 KEY_ALPHABET = string.ascii_letters + string.digits
 KEY_CHARACTERS = 32
+RETRY_MS = 1000
+CROWDED_RETRY_MS = 5000
+SPEAK_GRACE_MS = 60_000
+"""How long past its time a session may still be kept awake for a heartbeat it has to give."""
+FLUSH_SECONDS = 2.0
+"""For the last commits of a drain whose grace is used up."""
 
 
 def fresh_key() -> str:
@@ -43,22 +56,47 @@ class Registry:
 
     house: House
     limit: int
+    """Sessions awake at once."""
     hibernate_seconds: float
     awake: dict[str, Session] = field(default_factory=dict)
     draining: bool = False
     _nursery: trio.Nursery | None = None
     _next_sid: int = 1
     _waking: dict[str, trio.Lock] = field(default_factory=dict)
+    _making: int = 0
+    """Places given to sessions that are being read or written and are not awake yet."""
+    _crowded: bool = False
+    """Whether somebody was refused for want of a place; then quiet sessions hibernate at once."""
+    _place_free: trio.Event = field(default_factory=trio.Event)
+    _unfinished: dict[str, None] = field(default_factory=dict)
+    """Keys of sessions that an earlier run left with open work, and that are not awake yet."""
+    _unwritten: set[str] = field(default_factory=set)
+    """Keys of sessions that ended while the disk failed: their rows are older than what was shown."""
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Own the sessions until cancelled; wakes those with unfinished work before it reports ready."""
+        """Own the sessions until cancelled; those with unfinished work are woken behind its readiness."""
         self._next_sid = await self.house.reader.highest_sid() + 1
+        self._unfinished = dict.fromkeys(await self.house.reader.unfinished())
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
-            for key in await self.house.reader.unfinished():
-                await self._wake(key)
             task_status.started()
+            await self._take_up()
             await trio.sleep_forever()
+
+    async def _take_up(self) -> None:
+        """Wake what an earlier run left unfinished, as places come free; a bad one costs only itself."""
+        for key in list(self._unfinished):
+            while not self.draining and len(self.awake) + self._making >= self.limit:
+                self._crowded = True
+                self._place_free = trio.Event()
+                await self._place_free.wait()
+            if self.draining:
+                return
+            try:
+                await self._wake(key)
+            except Exception as error:
+                self._fault(error, key)
+            self._unfinished.pop(key, None)
 
     async def attach(
         self, principal: str, agent: str, key: str | None, after: int | None, client: Client
@@ -66,46 +104,66 @@ class Registry:
         """Attach a link to the session with this key, or to a new one.
 
         Raises:
-            Refused: DRAINING when the daemon stops, QUEUE_FULL when too many sessions are awake.
+            Refused: DRAINING when the daemon stops, QUEUE_FULL when too many sessions are awake,
+                INTERNAL when the session cannot be read.
+            StorageUnavailable: the session cannot be read, or a new one not be written, now.
         """
-        session = None if key is None else await self._find(key, principal, agent)
-        restored = session is not None
-        if session is None:
-            session = await self._create(principal, agent)
-        session.attach(client, partial(welcome, restored=restored, house=self.house), after if restored else None)
-        return session
+        while True:
+            session = None if key is None else await self._find(key, principal, agent)
+            restored = session is not None
+            if session is None:
+                session = await self._create(principal, agent)
+            opening = partial(welcome, restored=restored, house=self.house)
+            if session.attach(client, opening, after if restored else None):
+                return session
+            await session.ended.wait()
 
     async def _find(self, key: str, principal: str, agent: str) -> Session | None:
-        session = self.awake.get(key) or await self._wake(key, principal, agent)
+        session = self.awake.get(key)
+        if session is None or session.over:
+            try:
+                session = await self._wake(key, principal, agent)
+            except SpiderwebError:
+                raise
+            except Exception as error:
+                self._fault(error, key)
+                message = "This session cannot be read; the daemon's log says why."
+                raise Refused(message, Code.INTERNAL) from error
         if session is None or session.state.principal != principal or session.state.agent != agent:
             return None
         return session
 
-    async def _wake(
-        self, key: str, principal: str | None = None, agent: str | None = None
-    ) -> Session | None:
+    async def _wake(self, key: str, principal: str | None = None, agent: str | None = None) -> Session | None:
         lock = self._waking.setdefault(key, trio.Lock())
         try:
             async with lock:
                 session = self.awake.get(key)
-                if session is not None and not session.closing:
+                if session is not None and not session.over:
                     return session
                 if session is not None:
                     await session.ended.wait()
                 # What the last life of this session submitted must be on disk before it is read.
                 await self.house.writer.settled()
-                image = await self.house.reader.session(key)
+                self._refuse_if_unwritten(key)
+                image = await self.house.reader.session(key, self.house.rules.requests_kept)
                 if image is None:
                     return None
-                if principal is not None and (image.session.principal, image.session.agent) != (
-                    principal,
-                    agent,
-                ):
+                owner = (image.session.principal, image.session.agent)
+                if principal is not None and owner != (principal, agent):
                     return None
-                return await self._start(await self._revive(image))
+                with self._place():
+                    return self._start(await self._revive(image))
         finally:
             if not lock.locked():
                 self._waking.pop(key, None)
+
+    def _refuse_if_unwritten(self, key: str) -> None:
+        if key not in self._unwritten:
+            return
+        if self.house.writer.degraded is not None:
+            message = "What this session did last is not on disk yet; connect again later."
+            raise Refused(message, Code.STORAGE_UNAVAILABLE, RETRY_MS)
+        self._unwritten.discard(key)
 
     async def _revive(self, image: SessionImage) -> State:
         chats = []
@@ -117,56 +175,105 @@ class Registry:
         return revive(image, self.house.rules, as_object(from_json(image.session.extra)), chats)
 
     async def _create(self, principal: str, agent: str) -> Session:
-        now = self.house.clock.wall_ms()
-        sid, self._next_sid = self._next_sid, self._next_sid + 1
-        state = State(
-            sid=sid,
-            key=fresh_key(),
-            principal=principal,
-            agent=agent,
-            created_ms=now,
-            active_ms=now,
-            rules=self.house.rules,
-            ram=Ram(self.house.rules.budget),
-        )
-        committed = trio.Event()
-        # The key is about to be told to a client: it must be on disk first.
-        await self.house.writer.submit([state.record()], lambda durable: committed.set())
-        await committed.wait()
-        return await self._start(state)
+        with self._place():
+            now = self.house.clock.wall_ms()
+            sid, self._next_sid = self._next_sid, self._next_sid + 1
+            state = State(
+                sid=sid,
+                key=fresh_key(),
+                principal=principal,
+                agent=agent,
+                created_ms=now,
+                active_ms=now,
+                rules=self.house.rules,
+                ram=Ram(self.house.rules.budget),
+            )
+            committed = trio.Event()
+            # The key is about to be told to a client: it must be on disk first.
+            await self.house.writer.submit([state.record()], lambda durable: committed.set())
+            await committed.wait()
+            return self._start(state)
 
-    async def _start(self, state: State) -> Session:
-        nursery = self._nursery
-        if nursery is None or self.draining:
-            raise Refused("The daemon is stopping; connect again soon.", Code.DRAINING, 1000)
-        if len(self.awake) >= self.limit:
-            raise Refused(f"{self.limit} sessions are awake; try again later.", Code.QUEUE_FULL, 5000)
-        session = Session(state, self.house)
+    @contextmanager
+    def _place(self) -> Iterator[None]:
+        """Hold a place for a session on its way; raises Refused when there is none."""
+        self._refuse_if_draining()
+        if len(self.awake) + self._making >= self.limit:
+            self._crowded = True
+            message = f"{self.limit} sessions are awake; try again later."
+            raise Refused(message, Code.QUEUE_FULL, CROWDED_RETRY_MS)
+        self._making += 1
+        try:
+            yield
+        finally:
+            self._making -= 1
+            self._place_free.set()
+
+    def _start(self, state: State) -> Session:
+        nursery = self._refuse_if_draining()
+        taken_over = state.key in self._unfinished
+        self._unfinished.pop(state.key, None)
+        session = Session(state, self.house, taken_over=taken_over)
         self.awake[state.key] = session
-        await nursery.start(self._live, session, name=f"session:{state.sid}")
+        nursery.start_soon(self._live, session, name=f"session:{state.sid}")
         return session
 
-    async def _live(
-        self, session: Session, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
-    ) -> None:
+    def _refuse_if_draining(self) -> trio.Nursery:
+        if self._nursery is None or self.draining:
+            raise Refused("The daemon is stopping; connect again soon.", Code.DRAINING, RETRY_MS)
+        return self._nursery
+
+    async def _live(self, session: Session) -> None:
         """The wall: a bug inside a session costs that session and its links, nothing else."""
+        code, reason = Close.GOING_AWAY, "the daemon stops; connect again and resume"
         try:
-            await session.run(task_status)
+            with log.bound(session=session.key, agent=session.state.agent):
+                await session.run()
         except* Exception as group:
-            self.house.on_fault("session", group, session.key)
+            code, reason = Close.INTERNAL, "the session failed; connect again and resume"
+            self._fault(group, session.key)
         finally:
+            if self.house.writer.degraded is not None:
+                self._unwritten.add(session.key)
             if self.awake.get(session.key) is session:
                 del self.awake[session.key]
-            for client in list(session.links):
-                client.close(Close.INTERNAL, "the session failed; connect again and resume")
-            session.links.clear()
+            session.links.close_all(code, reason)
+            self._place_free.set()
+
+    def _fault(self, error: BaseException, key: str) -> None:
+        while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+            error = error.exceptions[0]
+        self.house.on_fault("session", error, key)
 
     def hibernate(self) -> None:
-        """Close the sessions that have been quiet long enough; called by a sweep."""
+        """Close the sessions that have been quiet long enough; called by a sweep.
+
+        While the disk fails nobody goes to sleep: rows may be older than what was shown.
+        """
+        if self.house.writer.degraded is not None:
+            return
+        patience = 0.0 if self._crowded else self.hibernate_seconds
+        self._crowded = False
         now = self.house.clock.monotonic()
         for session in list(self.awake.values()):
-            if not session.closing and session.quiet and now - session.idle_since >= self.hibernate_seconds:
+            rested = session.quiet and now - session.idle_since >= patience
+            if rested and not session.closing and not self._has_to_speak(session.state):
                 session.close()
+
+    def _has_to_speak(self, state: State) -> bool:
+        due_ms = due_at(state)
+        return due_ms is not None and self.house.clock.wall_ms() < due_ms + SPEAK_GRACE_MS
+
+    def note_removals(self, removals: Iterable[Removal]) -> None:
+        """Take in what retention removed, so that awake sessions know from where on they can replay."""
+        events = Counter[int]()
+        for removal in removals:
+            if removal.kind == "event":
+                events[removal.sid] += removal.count
+        if events:
+            for session in self.awake.values():
+                if session.state.sid in events:
+                    session.note_pruned(events[session.state.sid])
 
     async def drain(self, deadline: float) -> None:
         """Let what runs come to an end until `deadline` (trio time), then cancel every session.
@@ -174,11 +281,13 @@ class Registry:
         What is cancelled stays open in its rows, and goes on when the daemon starts again.
         """
         self.draining = True
+        self._place_free.set()
         for session in self.awake.values():
             session.drain()
         with trio.move_on_at(deadline):
             for session in list(self.awake.values()):
                 await session.at_rest()
-        await self.house.writer.settled()
+        with trio.move_on_at(max(deadline, trio.current_time() + FLUSH_SECONDS)):
+            await self.house.writer.settled()
         if self._nursery is not None:
             self._nursery.cancel_scope.cancel(reason="the daemon stops")

@@ -1,24 +1,22 @@
 """One awake session: the inbox loop, and the work it owns.
 
 The loop is the only task that changes the state. It hands each step's records to the store and goes
-on; frames, replies and new work wait in `_show`, which the store calls after the commit.
+on; frames, replies and new work wait in `_show`, which is called after the commit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import partial
 
 import trio
 
-from spiderwebd.core import goals, remembering, suggestions, turn
+from spiderwebd import log
+from spiderwebd.core import goals, suggestions, turn
+from spiderwebd.core.admission import RETRY_MS
 from spiderwebd.core.codes import Close, Code
-from spiderwebd.core.frames import error_frame, not_durable, render
-from spiderwebd.core.protocol import AnyFrame
-from spiderwebd.core.state import (
+from spiderwebd.core.effects import (
     Ask,
-    Chat,
     Fetch,
     HangUp,
     Hold,
@@ -27,18 +25,28 @@ from spiderwebd.core.state import (
     Start,
     StartChat,
     StartTask,
-    State,
-    Step,
     StopGoal,
 )
+from spiderwebd.core.frames import not_durable
+from spiderwebd.core.memory_events import keep, tell_evictions
+from spiderwebd.core.outcome import failed
+from spiderwebd.core.pending import Chat
+from spiderwebd.core.protocol import AgentControl, AnyFrame, Ping
+from spiderwebd.core.records import GoalRecord
+from spiderwebd.core.state import State, Step
 from spiderwebd.core.upkeep import keep_within_budget
-from spiderwebd.session import replay
+from spiderwebd.session.commits import Commits
+from spiderwebd.session.errands import Errands
 from spiderwebd.session.inbox import Inbox
+from spiderwebd.session.links import Links
 from spiderwebd.session.ports import Client, House
+from spiderwebd.session.tally import ERROR, Tally
 from spiderwebd.work.batch import Batch
 from spiderwebd.work.gate import Gate
 
 MANAGER_REQUEST = "memory-manager"
+AUDITED = ("pause", "resume", "cancel")
+"""Actions of agent.control that the log keeps, with who asked for them."""
 
 Event = Callable[[Step], None]
 """What waits in the inbox: one of the core's functions with its arguments, applied by the loop."""
@@ -47,38 +55,37 @@ Acknowledge = Callable[[Step, int], list[str]]
 """(step, last committed seq) -> the rendered frames that open a link."""
 
 
-@dataclass(slots=True)
-class Attached:
-    """A link of this session; while `live` is False it is still being told the past."""
-
-    client: Client
-    live: bool
-    sent: int
-    """Last seq handed to the link, or the seq at which it joined."""
-    joined: int
-    """Seq at which the link joined; a replay never sends again what came live after it."""
-
-
 class Session:
     """A life: made by the registry, run in its own nursery, outliving every link."""
 
-    def __init__(self, state: State, house: House) -> None:
+    def __init__(self, state: State, house: House, *, taken_over: bool = False) -> None:
+        """Prepare a session that stands on disk as `state` says.
+
+        `taken_over`: what is open in it was accepted by an earlier run of the daemon.
+        """
         self.state = state
         self.house = house
-        self.links: dict[Client, Attached] = {}
+        self.links = Links()
         self.committed = state.seq
         """Last seq that `_show` has handed out; never ahead of the store."""
         self.idle_since = house.clock.monotonic()
-        self.draining = False
-        self.ended = trio.Event()
-        self._gate = Gate()
-        self._inbox: Inbox[Event] = Inbox(house.inbox_limit)
-        self._batches: dict[int, Batch] = {}
-        self._beside = 0
-        self._in_flight = 0
+        """When something last happened (seconds, the clock's monotonic time)."""
         self.closing = False
+        """Whether the loop ends as soon as nothing waits, runs or listens."""
+        self.draining = False
+        self.over = False
+        """Whether the loop has ended: nothing that is put into the inbox is heard any more."""
+        self.ended = trio.Event()
+        """Set when the nursery is closed; the rows may be read by the next life."""
+        self._inbox: Inbox[Event] = Inbox(house.inbox_limit)
+        self._commits = Commits(house.writer, self._show, self._fail, state.record())
+        self._errands = Errands(self)
+        self._tally = Tally(house.metrics, state, taken_over=taken_over)
+        self._gate = Gate()
+        self._batches: dict[int, Batch] = {}
         self._answering = 0
-        self._stirred = trio.Event()
+        self._ticking: set[str] = set()
+        self._resting: trio.Event | None = None
         self._nursery: trio.Nursery | None = None
 
     @property
@@ -89,26 +96,35 @@ class Session:
     @property
     def quiet(self) -> bool:
         """Whether nothing waits, runs or listens, so that it may hibernate."""
-        return not (
-            self.links or self.state.busy or self._inbox or self._beside or self._in_flight or self._batches
-        )
+        return self._idle and not self._commits.in_flight
 
-    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+    @property
+    def _idle(self) -> bool:
+        return not (self.links or self.state.busy or self._inbox or self._errands or self._batches)
+
+    async def run(self) -> None:
         """Live until told to close and quiet; cancelling is a crash as far as the rows are concerned."""
         try:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
+                for goal in self.state.goals.values():
+                    self._open_batch(nursery, goal.goal_id, goal.deadline_ms)
+                self._inbox.put(_fit)
                 self._inbox.put(goals.recover)
                 if self.state.chats:
                     self._inbox.put(turn.begin_chat)
-                task_status.started()
-                await self._loop()
+                try:
+                    await self._loop(nursery)
+                finally:
+                    self.over = True
                 nursery.cancel_scope.cancel(reason="the session closes")
         finally:
             self._nursery = None
+            self._tally.close()
+            self._stir()
             self.ended.set()
 
-    async def _loop(self) -> None:
+    async def _loop(self, nursery: trio.Nursery) -> None:
         state, clock = self.state, self.house.clock
         while True:
             events = await self._inbox.take()
@@ -118,19 +134,27 @@ class Session:
                 event(step)
             step.finish()
             self.idle_since = clock.monotonic()
-            if step.records or (self._in_flight and not step.only_pongs):
-                # Without records too: replies must not overtake what the same client asked before.
-                self._in_flight += 1
-                await self.house.writer.submit(step.records, partial(self._shown, step))
-            else:
-                self._show(step, durable=True)
-            self._stirred.set()
-            self._stirred = trio.Event()
-            if self.closing:
-                await self.house.writer.settled()
-                if not self._inbox and not self.links:
-                    return
-                self.closing = bool(self._inbox)  # somebody came back: stay awake
+            if not await self._commits.take(step) and self._commits.held == 1:
+                nursery.start_soon(self._hand_over, name="hand over")
+            self._stir()
+            if self.closing and await self._may_close():
+                return
+
+    async def _may_close(self) -> bool:
+        """Whether nothing has come since the order to close, and the disk has all there is."""
+        self.closing = False
+        if not self._idle:
+            return False
+        # What changes without a record of its own (when the heartbeat last looked) is saved here.
+        return await self._commits.save(self.state.record()) and self.quiet
+
+    async def _hand_over(self) -> None:
+        await self._commits.hand_over()
+        self._stir()
+
+    def put(self, event: Event) -> None:
+        """Hand the loop the result of something this session started."""
+        self._inbox.put(event)
 
     # From links
 
@@ -143,46 +167,89 @@ class Session:
         await self._inbox.room()
 
     def _from_link(self, client: Client, frame: AnyFrame, step: Step) -> None:
-        if turn.changes(frame):
-            if self.draining:
-                step.refuse(client, frame.id or "", "The daemon is stopping.", Code.DRAINING, turn.RETRY_MS)
-                return
-            if not self.house.writer.accepting:
-                message = "The disk cannot be written and memory is full; nothing was accepted."
-                step.refuse(client, frame.id or "", message, Code.STORAGE_UNAVAILABLE, turn.RETRY_MS)
-                return
-        turn.receive(step, client, frame, self.house.fresh_id)
+        changes = turn.changes(frame)
+        if changes and self.draining:
+            step.refuse(client, frame.id or "", "The daemon is stopping.", Code.DRAINING, RETRY_MS)
+            return
+        # While the disk fails, what looks or stops work is let through, up to a bound of its own.
+        overfull = self._commits.held >= self.house.inbox_limit and not isinstance(frame, Ping)
+        if overfull or (changes and not self.house.writer.accepting):
+            message = "The disk cannot be written and memory is full; nothing was accepted."
+            step.refuse(client, frame.id or "", message, Code.STORAGE_UNAVAILABLE, RETRY_MS)
+        elif isinstance(frame, AgentControl) and frame.action in AUDITED:
+            self._control(client, frame, step)
+        else:
+            turn.receive(step, client, frame, self.house.fresh_id)
 
-    def attach(self, client: Client, ack: Acknowledge, after: int | None) -> None:
-        """Let a link take part: its ack first, then what it missed, then everything new."""
+    def _control(self, client: Client, frame: AgentControl, step: Step) -> None:
+        """Pause, resume or cancel, and put down who did it."""
+        state, request, said = self.state, frame.id or self.house.fresh_id(), len(step.outgoing)
+        turn.receive(step, client, frame, lambda: request)
+        if any(out.text.startswith(ERROR) for out in step.outgoing[said:]):
+            return
+        log.event(
+            "control",
+            action=frame.action,
+            principal=state.principal,
+            agent=state.agent,
+            session=state.key,
+            request=request,
+            goal=frame.goalId,
+        )
+
+    def attach(self, client: Client, ack: Acknowledge, after: int | None) -> bool:
+        """Let a link take part: its ack first, then what it missed, then everything new.
+
+        False when this session has ended: its next life has to be woken.
+        """
+        if self.over:
+            return False
+        self.links.expect(client)
         self._inbox.put(partial(self._attach, client, ack, after))
+        return True
 
     def _attach(self, client: Client, ack: Acknowledge, after: int | None, step: Step) -> None:
         # Frames of this and of earlier steps are not shown yet; a link that starts at the committed
         # seq gets them like everybody else when they are.
+        if self.links.join(client, self.committed) is None:
+            return
         for text in ack(step, self.committed):
             client.send(text)
-        self.links[client] = Attached(client, live=True, sent=self.committed, joined=self.committed)
-        if after is not None:
-            self._start(Replay(client, after))
+        if after is not None and self._nursery is not None:
+            self._errands.start(self._nursery, Replay(client, after))
 
     def detach(self, client: Client) -> None:
         """Forget a link; nothing is cancelled."""
-        self.links.pop(client, None)
+        self.links.leave(client)
         self.idle_since = self.house.clock.monotonic()
 
     # From sweeps and the registry
 
     def tick_heartbeat(self) -> None:
         """Let the heartbeat's timer look at the session."""
-        self._inbox.put(partial(suggestions.beat, request=suggestions.SWEEP_REQUEST, forced=False))
+        self._tick("heartbeat", partial(suggestions.beat, request=suggestions.SWEEP_REQUEST, forced=False))
 
     def tick_memory_manager(self) -> None:
         """Let the memory manager look at the session."""
-        self._inbox.put(partial(keep_within_budget, request=MANAGER_REQUEST, trigger="sweep"))
+        self._tick("memory manager", partial(keep_within_budget, request=MANAGER_REQUEST, trigger="sweep"))
+
+    def _tick(self, name: str, event: Event) -> None:
+        # A loop that waits for the disk must not find a hundred ticks when it comes back.
+        if name in self._ticking or not self.house.writer.accepting:
+            return
+        self._ticking.add(name)
+        self._inbox.put(partial(self._ticked, name, event))
+
+    def _ticked(self, name: str, event: Event, step: Step) -> None:
+        self._ticking.discard(name)
+        event(step)
+
+    def note_pruned(self, events: int) -> None:
+        """Take in that this many of its oldest events have left the log."""
+        self._inbox.put(partial(_pruned, events))
 
     def close(self) -> None:
-        """End the loop as soon as it is quiet (hibernation) or what runs was cancelled (drain)."""
+        """End the loop if it still is quiet when it comes to look; else nothing happens."""
         self.closing = True
         self._inbox.put(_nothing)
 
@@ -193,42 +260,55 @@ class Session:
 
     async def at_rest(self) -> None:
         """Return when a draining session has nothing running that would end by itself."""
-        while self._answering or self._inbox or (self.state.active_tasks and self.state.mode == "running"):
-            await self._stirred.wait()
+        state = self.state
+        while not self.over and (
+            self._answering
+            or self._inbox
+            or self._commits.held
+            or (state.active_tasks and state.mode == "running")
+        ):
+            self._resting = trio.Event()
+            await self._resting.wait()
+
+    def _stir(self) -> None:
+        if self._resting is not None:
+            self._resting.set()
 
     # After the commit
 
-    def _shown(self, step: Step, durable: bool) -> None:
-        self._in_flight -= 1
-        self._show(step, durable=durable)
+    def _fail(self, error: BaseException) -> None:
+        """Bring a fault that came outside of the loop to the session's wall."""
+        self._inbox.put(partial(_raise, error))
 
-    def _show(self, step: Step, *, durable: bool) -> None:
+    def _show(self, step: Step, durable: bool) -> None:
+        links = self.links
+        self._tally.count(step)
         for out in step.outgoing:
             if out.link is not None:
-                if out.link in self.links:
-                    self.links[out.link].client.send(out.text)
-                continue
-            self.committed = out.seq
-            text = out.text if durable or not out.acknowledges else not_durable(out.text)
-            for attached in self.links.values():
-                if attached.live:
-                    attached.sent = out.seq
-                    attached.client.send(text)
-        for start in step.starts:
-            self._start(start)
-
-    def _start(self, start: Start) -> None:
+                links.reply(out.link, out.text)
+            else:
+                self.committed = out.seq
+                links.tell(out.seq, out.text if durable or not out.acknowledges else not_durable(out.text))
         nursery = self._nursery
-        if nursery is None:
-            return  # closing: the rows say what is open, and the next start goes on with it
+        if nursery is None or self.over:
+            return  # the rows say what is open, and the next life goes on with it
+        for record in step.records:
+            if isinstance(record, GoalRecord) and record.ended_ms is None:
+                self._open_batch(nursery, record.goal_id, record.deadline_ms)
+        for start in step.starts:
+            self._start(nursery, start)
+
+    def _start(self, nursery: trio.Nursery, start: Start) -> None:
         match start:
-            case Ask() | Fetch() | Retell():
-                self._beside_loop(nursery, start)
-            case Replay():
-                self._begin_replay(nursery, start)
+            case Ask() | Fetch() | Retell() | Replay():
+                self._errands.start(nursery, start)
             case StartTask():
-                self._start_task(nursery, start)
+                batch = self._batches.get(start.goal_id)
+                if batch is not None:
+                    name = f"task:{start.goal_id}.{start.task_id}"
+                    batch.add(partial(self._carry_out, start), name=name)
             case StartChat():
+                self._answering += 1
                 nursery.start_soon(self._answer, start.chat, name="chat")
             case StopGoal():
                 batch = self._batches.pop(start.goal_id, None)
@@ -240,17 +320,17 @@ class Session:
                 else:
                     self._gate.resume()
             case HangUp():
-                if start.link in self.links:
-                    self.links[start.link].client.close(Close.NORMAL, "bye")
+                if self.links.get(start.link) is not None:
+                    start.link.close(Close.NORMAL, "bye")
 
-    def _start_task(self, nursery: trio.Nursery, task: StartTask) -> None:
-        batch = self._batches.get(task.goal_id)
-        if batch is None:
-            seconds = max(0.0, (task.deadline_ms - self.house.clock.wall_ms()) / 1000)
-            batch = Batch(trio.current_time() + seconds)
-            self._batches[task.goal_id] = batch
-            nursery.start_soon(self._run_batch, batch, task.goal_id, name=f"goal:{task.goal_id}")
-        batch.add(partial(self._carry_out, task), name=f"task:{task.goal_id}.{task.task_id}")
+    def _open_batch(self, nursery: trio.Nursery, goal_id: int, deadline_ms: int) -> None:
+        """Hold a goal to its deadline from the start, whether or not any task of it runs yet."""
+        if goal_id in self._batches:
+            return
+        seconds = max(0.0, (deadline_ms - self.house.clock.wall_ms()) / 1000)
+        batch = Batch(trio.current_time() + seconds)
+        self._batches[goal_id] = batch
+        nursery.start_soon(self._run_batch, batch, goal_id, name=f"goal:{goal_id}")
 
     async def _run_batch(self, batch: Batch, goal_id: int) -> None:
         if await batch.run():
@@ -258,95 +338,47 @@ class Session:
             self._inbox.put(partial(goals.expire_goal, goal_id=goal_id))
 
     async def _carry_out(self, task: StartTask) -> None:
-        outcome = await self.house.desk.carry_out(self.state, task, self._gate)
+        with log.bound(request=task.request, goal=task.goal_id, task=task.task_id):
+            try:
+                outcome = await self.house.desk.carry_out(self.state, task, self._gate)
+            except Exception as error:  # a bug on the way to the worker costs the task, not the session
+                self.house.on_fault("task", error, self.key)
+                outcome = failed("a fault of the daemon ended this task; its log has it", Code.INTERNAL)
         self._inbox.put(
             partial(goals.task_ended, goal_id=task.goal_id, task_id=task.task_id, outcome=outcome)
         )
 
     async def _answer(self, chat: Chat) -> None:
-        self._answering += 1
         try:
-            text = await self.house.desk.answer(self.state, chat)
-        except Exception as error:  # a bug in answering must still give the request its outcome
-            self.house.on_fault("chat", error, self.key)
-            self._inbox.put(
-                partial(turn.chat_failed, request=chat.request, message="The answer failed; the log says why")
-            )
-        else:
-            self._inbox.put(partial(turn.chat_answered, request=chat.request, answer=text))
+            with log.bound(request=chat.request):
+                try:
+                    text = await self.house.desk.answer(self.state, chat)
+                except Exception as error:  # the request must have its outcome all the same
+                    self.house.on_fault("chat", error, self.key)
+                    message = "The answer failed; the log says why"
+                    self._inbox.put(partial(turn.chat_failed, request=chat.request, message=message))
+                else:
+                    self._inbox.put(partial(turn.chat_answered, request=chat.request, answer=text))
         finally:
             self._answering -= 1
 
-    # Beside the loop
 
-    def _begin_replay(self, nursery: trio.Nursery, start: Replay) -> None:
-        attached = self.links.get(start.link)
-        if attached is None or not attached.live:
-            return  # gone, or its replay is under way
-        # From here on live frames pass it by; the replay picks them up from the log.
-        attached.live = False
-        self._beside += 1
-        work = partial(replay.replay, self, attached, start.after)
-        nursery.start_soon(self._walled, attached.client, work, name="replay")
-
-    def _beside_loop(self, nursery: trio.Nursery, start: Ask | Fetch | Retell) -> None:
-        attached = self.links.get(start.link)
-        if attached is None:
-            return
-        if self._beside >= self.house.query_limit:
-            request = getattr(start, "request", "")
-            attached.client.send(
-                render(
-                    error_frame(
-                        "Too many queries of this session are under way; try again later.",
-                        Code.QUEUE_FULL,
-                        request=request,
-                        retry_after_ms=turn.RETRY_MS,
-                    )
-                )
-            )
-            return
-        match start:
-            case Ask():
-                work = partial(self._look_up, attached.client, start)
-            case Fetch():
-                work = partial(self._fetch, attached.client, start)
-            case Retell():
-                work = partial(replay.retell, self, attached.client, start.record)
-        self._beside += 1
-        nursery.start_soon(self._walled, attached.client, work, name=type(start).__name__.lower())
-
-    async def _walled(self, client: Client, work: Callable[[], Awaitable[None]]) -> None:
-        try:
-            await work()
-        except Exception as error:  # one broken query costs that query
-            self.house.on_fault("query", error, self.key)
-            client.send(render(error_frame("The query failed; the log says why.", Code.INTERNAL)))
-        finally:
-            self._beside -= 1
-
-    async def _look_up(self, client: Client, ask: Ask) -> None:
-        await self.house.writer.settled()
-        for text in await self.house.desk.look_up(self.state, ask):
-            client.send(text)
-
-    async def _fetch(self, client: Client, fetch: Fetch) -> None:
-        await self.house.writer.settled()
-        record = await self.house.reader.memory(self.state.sid, fetch.memory_id)
-        self._inbox.put(
-            partial(
-                remembering.fetched,
-                link=client,
-                request=fetch.request,
-                frame=fetch.frame,
-                payload=fetch.payload,
-                record=record,
-            )
-        )
+def _fit(step: Step) -> None:
+    """Live within a budget that became smaller while the session slept."""
+    keep(step, step.state.ram.fit(step.now_ms))
+    tell_evictions(step, MANAGER_REQUEST)
 
 
 def _nothing(step: Step) -> None:
     """Wake the loop."""
+
+
+def _raise(error: BaseException, step: Step) -> None:
+    raise error
+
+
+def _pruned(events: int, step: Step) -> None:
+    step.state.first_seq += events
 
 
 def _hold_dispatch(step: Step) -> None:

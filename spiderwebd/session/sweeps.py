@@ -7,6 +7,7 @@ of a millisecond, 10,000 sleepers cost several percent of a core (reference/perf
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import ceil
 from random import Random
 
 import trio
@@ -17,17 +18,22 @@ from spiderwebd.session.registry import Registry
 
 LONGEST_STEP_SECONDS = 1.0
 """A due heartbeat is seen at most this long after its time."""
+SHORTEST_STEP_SECONDS = 0.01
 
 
-async def every(seconds: Callable[[], float], visit: Callable[[], None], fault: Callable[[BaseException], None]) -> None:
+async def every(
+    seconds: Callable[[], float], visit: Callable[[], None], fault: Callable[[BaseException], None]
+) -> None:
     """Call `visit` at fixed slots until cancelled; a slot that was missed is skipped, not made up.
 
-    A bug in one visit is walled: it is reported and the next slot comes as usual.
+    `seconds` is asked before each slot, so that a reload is heeded. A bug in one visit is walled: it is
+    reported and the next slot comes as usual.
     """
     slot = trio.current_time()
     while True:
         period = seconds()
-        slot = max(slot + period, trio.current_time())
+        late = trio.current_time() - slot
+        slot += period * max(1, ceil(late / period))
         await trio.sleep_until(slot)
         try:
             visit()
@@ -36,33 +42,45 @@ async def every(seconds: Callable[[], float], visit: Callable[[], None], fault: 
 
 
 async def heartbeat_sweep(registry: Registry, jitter_seconds: float, random: Random) -> None:
-    """Let sessions whose heartbeat is due speak, whether a client is attached or not."""
-    jitter: dict[str, float] = {}
+    """Let sessions whose heartbeat is due speak, whether a client is attached or not.
+
+    Each comes at most `jitter_seconds` and one step of the sweep after its interval.
+    """
+    delays_ms: dict[str, float] = {}
 
     def visit() -> None:
         now = registry.house.clock.wall_ms()
         for key, session in registry.awake.items():
             due_ms = suggestions.due_at(session.state)
             if due_ms is None:
-                jitter.pop(key, None)
+                delays_ms.pop(key, None)
                 continue
-            # Sessions made at the same moment must not all speak at the same moment.
-            delay = jitter.setdefault(key, random.uniform(0, jitter_seconds))
-            if due_ms == 0 or now >= due_ms + delay * 1000 or now < session.state.beat.get("last_ms", 0):
+            delay = delays_ms.get(key)
+            if delay is None:
+                # Sessions made at the same moment must not all speak at the same moment.
+                delay = delays_ms[key] = random.uniform(0, jitter_seconds) * 1000
+            if due_ms == 0 or now >= due_ms + delay or now < session.state.beat.get("last_ms", 0):
                 session.tick_heartbeat()
-                jitter.pop(key, None)
-        for key in jitter.keys() - registry.awake.keys():
-            del jitter[key]
+                del delays_ms[key]
+        for key in delays_ms.keys() - registry.awake.keys():
+            del delays_ms[key]
 
-    await every(lambda: _step(registry.house.rules.heartbeat_ms / 1000), visit, _report(registry, "heartbeat"))
+    def step() -> float:
+        return _step(registry.house.rules.heartbeat_ms / 1000)
+
+    await every(step, visit, _report(registry, "heartbeat"))
 
 
 async def memory_manager_sweep(registry: Registry, interval: Callable[[], float]) -> None:
     """Compact sessions above their thresholds between turns; also catches a lowered budget."""
 
     def visit() -> None:
+        rules = registry.house.rules
         for session in registry.awake.values():
-            if not session.state.chats and due(session.state.ram, session.state.rules.thresholds):
+            ram = session.state.ram
+            # Nearly always the same object: a reload is rare, and this is asked of every session.
+            reloaded = ram.budget is not rules.budget and ram.budget != rules.budget
+            if reloaded or (not session.state.chats and due(ram, rules.thresholds)):
                 session.tick_memory_manager()
 
     await every(interval, visit, _report(registry, "memory manager"))
@@ -76,7 +94,7 @@ async def hibernation_sweep(registry: Registry) -> None:
 
 
 def _step(interval: float) -> float:
-    return min(LONGEST_STEP_SECONDS, max(interval / 5, 0.01))
+    return min(LONGEST_STEP_SECONDS, max(interval / 5, SHORTEST_STEP_SECONDS))
 
 
 def _report(registry: Registry, name: str) -> Callable[[BaseException], None]:

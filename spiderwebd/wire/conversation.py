@@ -6,14 +6,16 @@ send `connect` with a token first, within a deadline, and hears session.ack only
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import trio
 
-from spiderwebd.core.codes import Close, Code, Refused
+from spiderwebd.core.codes import Close, Code, Refused, SpiderwebError
 from spiderwebd.core.frames import error_frame, render
 from spiderwebd.core.protocol import BadFrame, Connect, parse
+from spiderwebd.metrics import Metrics
 from spiderwebd.session.registry import Registry
 from spiderwebd.session.session import Session
 from spiderwebd.tokens import Principal
@@ -22,6 +24,8 @@ from spiderwebd.wire.keepalive import KeepaliveSweep
 from spiderwebd.wire.link import Link, LinkEnd, LinkLimits
 
 RETRY_MS = 1000
+CLOSED_WITH = {Code.DRAINING: Close.GOING_AWAY, Code.INTERNAL: Close.INTERNAL}
+"""How a link that got no session is closed; any other reason may pass: 1013, try again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +37,7 @@ class Reception:
     verify: Callable[[str], Principal | None]
     limits: Callable[[], LinkLimits]
     connect_seconds: float
+    """For the connect frame of a link whose door found no principal."""
     inbox_seconds: float
     """How long a frame may wait for room in a full inbox before it is refused."""
     on_attach: Callable[[Principal, str, str, str], None]
@@ -41,6 +46,13 @@ class Reception:
     """(peer): a token that is not valid."""
     on_end: Callable[[LinkEnd, str], None]
     """(how the link ended, session key or empty)"""
+    links_per_principal: Callable[[], int] = lambda: 20_000
+    """Open links of one principal at once."""
+    attach_seconds: float = 20.0
+    """For reading or writing the session's rows; a disk that takes longer is as good as none."""
+    metrics: Metrics = field(default_factory=Metrics)
+    open_links: Counter[str] = field(default_factory=Counter)
+    """Attached links by principal."""
 
     async def serve_link(self, admitted: Admitted) -> None:
         """Run one link from its upgrade to its end."""
@@ -48,29 +60,29 @@ class Reception:
         conversation = Conversation(self, admitted, link)
         try:
             with self.keepalive.watching(link):
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(conversation.introduce, name="introduce")
-                    await link.run(conversation.receive)
-                    nursery.cancel_scope.cancel(reason="the link ended")
+                if admitted.principal is None:
+                    await conversation.run_unknown()
+                else:
+                    await conversation.run(admitted.principal)
         finally:
-            session = conversation.session
-            if session is not None:
-                session.detach(conversation)
+            conversation.leave()
             if link.end is not None:
+                session = conversation.session
                 self.on_end(link.end, "" if session is None else session.key)
 
 
 class Conversation:
     """One link as its session sees it (session.ports.Client)."""
 
-    __slots__ = ("_admitted", "_attached", "_link", "_reception", "session")
+    __slots__ = ("_admitted", "_known", "_link", "_principal", "_reception", "session")
 
     def __init__(self, reception: Reception, admitted: Admitted, link: Link) -> None:
         self.session: Session | None = None
         self._reception = reception
         self._admitted = admitted
         self._link = link
-        self._attached = trio.Event()
+        self._known = trio.Event()
+        self._principal: str | None = None
 
     def send(self, text: str) -> bool:
         """Queue one frame without waiting; False when the link is ending."""
@@ -82,20 +94,45 @@ class Conversation:
 
     async def drained(self) -> bool:
         """Wait until everything queued is written; False when the link has ended."""
-        return await self._link.outbox.drained()
+        return await self._link.drained()
 
-    async def introduce(self) -> None:
-        """Attach a link whose principal is known; else wait for connect, within a deadline."""
-        admitted = self._admitted
-        if admitted.principal is not None:
-            await self._attach(admitted.principal, admitted.session_key, admitted.after)
-            return
-        with trio.move_on_after(self._reception.connect_seconds):
-            await self._attached.wait()
-            return
+    async def run(self, principal: Principal) -> None:
+        """Attach, then talk until the link ends; the upgrade is answered once it is attached."""
+        fault: Exception | None = None
+        try:
+            await self._attach(principal, self._admitted.session_key, self._admitted.after)
+        except Exception as error:  # the peer is told by a close frame before the wall takes it
+            fault = error
+            self._link.close(Close.INTERNAL)
+        await self._link.run(self.receive)
+        if fault is not None:
+            raise fault
+
+    async def run_unknown(self) -> None:
+        """Talk to a peer that has to say first who it is."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._await_connect, name="connect deadline")
+            await self._link.run(self.receive)
+            nursery.cancel_scope.cancel(reason="the link ended")
+
+    async def _await_connect(self) -> None:
         seconds = self._reception.connect_seconds
-        self._refuse(Code.UNAUTHORIZED, f"No connect frame with a token came within {seconds:g} seconds.")
-        self._link.close(Close.CONNECT_TIMEOUT)
+        with trio.move_on_after(seconds) as deadline:
+            await self._known.wait()
+        if deadline.cancelled_caught:
+            self._refuse(Code.UNAUTHORIZED, f"No connect frame with a token came within {seconds:g} seconds.")
+            self._link.close(Close.CONNECT_TIMEOUT)
+
+    def leave(self) -> None:
+        """Let the session go; nothing of it is cancelled."""
+        if self.session is not None:
+            self.session.detach(self)
+        if self._principal is not None:
+            links = self._reception.open_links
+            links[self._principal] -= 1
+            if not links[self._principal]:
+                del links[self._principal]
+            self._principal = None
 
     async def receive(self, text: str) -> None:
         """Take one text message from the peer."""
@@ -103,24 +140,22 @@ class Conversation:
             frame = parse(text)
         except BadFrame as bad:
             self._refuse(bad.code, bad.message, bad.request)
-            if self.session is None and self._admitted.principal is None:
+            if self.session is None:
                 self._link.close(Close.UNAUTHORIZED)
             return
         session = self.session
         if session is None:
-            if self._admitted.principal is None:
-                await self._connect(frame)
-                return
-            await self._attached.wait()  # bounded: a failed attach closes the link
-            session = self.session
-            if session is None:
-                return
-        if not session.receive(self, frame):
-            with trio.move_on_after(self._reception.inbox_seconds):
+            await self._connect(frame)
+            return
+        if session.receive(self, frame):
+            return
+        with trio.move_on_after(self._reception.inbox_seconds):
+            while True:  # others wait for the same room
                 await session.room()
-            if not session.receive(self, frame):
-                message = "Too many requests of this session wait; try again later."
-                self._refuse(Code.QUEUE_FULL, message, frame.id, RETRY_MS)
+                if session.receive(self, frame):
+                    return
+        message = "Too many requests of this session wait; try again later."
+        self._refuse(Code.QUEUE_FULL, message, frame.id, RETRY_MS)
 
     async def _connect(self, frame: object) -> None:
         if not isinstance(frame, Connect) or frame.token is None:
@@ -133,25 +168,39 @@ class Conversation:
             self._refuse(Code.UNAUTHORIZED, "This token is not valid.")
             self._link.close(Close.UNAUTHORIZED)
             return
+        self._known.set()
         key, after = self._admitted.session_key, self._admitted.after
         if frame.resume is not None:
             key, after = frame.resume.sessionKey, frame.resume.after
         await self._attach(principal, key, after)
 
     async def _attach(self, principal: Principal, key: str | None, after: int | None) -> None:
-        agent = self._admitted.agent
+        reception, agent = self._reception, self._admitted.agent
         try:
-            self.session = await self._reception.registry.attach(principal.name, agent, key, after, self)
-        except Refused as refused:
+            self._take_place(principal)
+            with trio.fail_after(reception.attach_seconds):
+                self.session = await reception.registry.attach(principal.name, agent, key, after, self)
+        except SpiderwebError as refused:
             self._refuse(refused.code, refused.message, None, refused.retry_after_ms)
-            self._link.close(Close.GOING_AWAY if refused.code is Code.DRAINING else Close.TRY_AGAIN)
+            self._link.close(CLOSED_WITH.get(refused.code, Close.TRY_AGAIN))
+        except trio.TooSlowError:
+            message = f"The session could not be opened within {reception.attach_seconds:g} seconds."
+            self._refuse(Code.STORAGE_UNAVAILABLE, message, None, RETRY_MS)
+            self._link.close(Close.TRY_AGAIN)
         else:
-            self._reception.on_attach(principal, agent, self.session.key, self._admitted.peer.address)
-        finally:
-            self._attached.set()
+            reception.on_attach(principal, agent, self.session.key, self._admitted.peer.address)
+
+    def _take_place(self, principal: Principal) -> None:
+        """Count this link for its principal. Raises Refused when that has as many as it may."""
+        links, limit = self._reception.open_links, self._reception.links_per_principal()
+        if links[principal.name] >= limit:
+            message = f"{principal.name} has {limit} links open; close one, or try again later."
+            raise Refused(message, Code.QUEUE_FULL, RETRY_MS)
+        links[principal.name] += 1
+        self._principal = principal.name
 
     def _refuse(
         self, code: Code, message: str, request: str | None = None, retry_after_ms: int | None = None
     ) -> None:
-        frame = error_frame(message, code, request=request, retry_after_ms=retry_after_ms)
-        self._link.send(render(frame))
+        self._reception.metrics.requests_refused[code.value] += 1
+        self._link.send(render(error_frame(message, code, request=request, retry_after_ms=retry_after_ms)))

@@ -1,8 +1,8 @@
-"""The bounds of an incoming websocket byte stream, read off frame headers before anything is kept.
+"""The bounds of what a peer may send, and the frames the daemon writes.
 
 trio-websocket bounds messages in characters, keeps empty fragments without limit and hands binary
-messages on; the meter sees each frame's header first (RFC 6455 section 5.2) and says how many bytes
-may pass. What a frame means, and whether it is well formed, stays wsproto's business.
+messages on; on its path the meter sees each frame's header first (RFC 6455 section 5.2) and says how
+many bytes may pass. The decoder of `codec` judges by the same bounds where it decodes.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from spiderwebd.core.codes import Close
 
-_CONTINUATION, _TEXT, _BINARY, _CLOSE = 0x0, 0x1, 0x2, 0x8
-_FINAL, _MASKED = 0x80, 0x80
+CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
+FINAL, MASKED = 0x80, 0x80
 _LONGEST_HEADER = 14
 
 
@@ -24,9 +24,9 @@ class FrameLimits:
     """Of one message, all fragments together."""
     fragments: int = 1_024
     """Frames of one message; a 256 KiB message in pieces of 256 bytes still passes."""
-    frames_per_second: float = 2_000.0
-    """Sustained, control frames included."""
-    burst: int = 4_000
+    frames_per_second: float = 20_000.0
+    """Sustained, control frames included; above what one core answers, so no honest client meets it."""
+    burst: int = 40_000
     """Frames at once after a pause."""
 
 
@@ -38,18 +38,16 @@ class Verdict:
     reason: str
 
 
-class FrameMeter:
-    """Follow one peer's frames and stop at the first that breaks a bound.
+class FrameBounds:
+    """Judge one peer's frames by their headers.
 
-    Pure: time is an argument (seconds, monotonic). After a verdict no byte passes any more.
+    Pure: time is an argument (seconds, monotonic).
     """
 
     __slots__ = (
         "_fragments",
         "_limits",
         "_message",
-        "_partial",
-        "_skip",
         "_tokens",
         "_tokens_at",
         "close_seen",
@@ -62,8 +60,6 @@ class FrameMeter:
         self._limits = limits
         self._tokens = float(limits.burst)
         self._tokens_at = now
-        self._skip = 0
-        self._partial = b""
         self._message = 0
         self._fragments = 0
         self.frames = 0
@@ -71,13 +67,58 @@ class FrameMeter:
         self.close_seen = False
         """Whether the peer sent a close frame."""
         self.verdict: Verdict | None = None
-        """Set once, by the frame that broke a bound."""
+        """Set once, by the frame that broke a rule."""
+
+    def refill(self, now: float) -> None:
+        """Pay back the burst for the time that has passed."""
+        earned = (now - self._tokens_at) * self._limits.frames_per_second
+        self._tokens = min(float(self._limits.burst), self._tokens + earned)
+        self._tokens_at = now
+
+    def judge(self, first: int, length: int) -> Verdict | None:
+        """Count a frame by its first byte and payload length; the verdict if it breaks a bound."""
+        limits = self._limits
+        self.frames += 1
+        if self._tokens < 1:
+            return Verdict(Close.POLICY, f"more than {limits.frames_per_second:g} frames a second")
+        self._tokens -= 1
+        opcode = first & 0x0F
+        if opcode == BINARY:
+            return Verdict(Close.UNSUPPORTED_DATA, "binary messages are not part of the protocol")
+        if opcode == CLOSE:
+            self.close_seen = True
+        if opcode > BINARY:
+            return None
+        self._message += length
+        self._fragments += 1
+        if self._message > limits.message_bytes:
+            return Verdict(Close.TOO_BIG, f"a message is longer than {limits.message_bytes} bytes")
+        if self._fragments > limits.fragments:
+            return Verdict(Close.POLICY, f"a message in more than {limits.fragments} fragments")
+        if first & FINAL:
+            self._message = self._fragments = 0
+        return None
+
+
+class FrameMeter(FrameBounds):
+    """Follow one peer's frames without keeping them, and stop at the first that breaks a bound.
+
+    After a verdict no byte passes any more.
+    """
+
+    __slots__ = ("_partial", "_skip")
+
+    def __init__(self, limits: FrameLimits, now: float) -> None:
+        """Start with a full burst."""
+        super().__init__(limits, now)
+        self._skip = 0
+        self._partial = b""
 
     def pass_on(self, data: bytes | bytearray, now: float) -> int:
         """Say how many leading bytes of `data` may pass: all, or those before the offending frame."""
         if self.verdict is not None:
             return 0
-        self._refill(now)
+        self.refill(now)
         position, end = 0, len(data)
         while position < end:
             if self._skip:
@@ -93,40 +134,12 @@ class FrameMeter:
                 return end
             self._partial = b""
             length = _payload_length(header)
-            self.verdict = self._judge(header[0], length)
+            self.verdict = self.judge(header[0], length)
             if self.verdict is not None:
                 return position
             self._skip = length
             position += size - had
         return end
-
-    def _refill(self, now: float) -> None:
-        earned = (now - self._tokens_at) * self._limits.frames_per_second
-        self._tokens = min(float(self._limits.burst), self._tokens + earned)
-        self._tokens_at = now
-
-    def _judge(self, first: int, length: int) -> Verdict | None:
-        limits = self._limits
-        self.frames += 1
-        if self._tokens < 1:
-            return Verdict(Close.POLICY, f"more than {limits.frames_per_second:g} frames a second")
-        self._tokens -= 1
-        opcode = first & 0x0F
-        if opcode == _BINARY:
-            return Verdict(Close.UNSUPPORTED_DATA, "binary messages are not part of the protocol")
-        if opcode == _CLOSE:
-            self.close_seen = True
-        if opcode > _BINARY:
-            return None
-        self._message += length
-        self._fragments += 1
-        if self._message > limits.message_bytes:
-            return Verdict(Close.TOO_BIG, f"a message is longer than {limits.message_bytes} bytes")
-        if self._fragments > limits.fragments:
-            return Verdict(Close.POLICY, f"a message in more than {limits.fragments} fragments")
-        if first & _FINAL:
-            self._message = self._fragments = 0
-        return None
 
 
 def _header_size(header: bytes | bytearray) -> int:
@@ -134,7 +147,7 @@ def _header_size(header: bytes | bytearray) -> int:
         return 2
     length = header[1] & 0x7F
     extended = 2 if length == 126 else 8 if length == 127 else 0
-    return 2 + extended + (4 if header[1] & _MASKED else 0)
+    return 2 + extended + (4 if header[1] & MASKED else 0)
 
 
 def _payload_length(header: bytes | bytearray) -> int:
@@ -153,15 +166,36 @@ def control_frame(opcode: int, payload: bytes = b"") -> bytes:
     """
     if len(payload) > 125:
         raise ValueError("a control frame carries at most 125 bytes")
-    return bytes((_FINAL | opcode, len(payload))) + payload
+    return bytes((FINAL | opcode, len(payload))) + payload
 
 
-PING_FRAME = control_frame(0x9)
+PING_FRAME = control_frame(PING)
+
+NO_STATUS = 1005
+"""RFC 6455 section 7.4.1: a close frame that carried no code. Never sent, only reported."""
+
+_TEXT_HEADS = [bytes((FINAL | TEXT, length)) for length in range(126)]
 
 
 def close_frame(code: int, reason: str) -> bytes:
-    """Render a close frame; the reason is cut at a character so that it fits."""
-    return control_frame(_CLOSE, code.to_bytes(2, "big") + cut_reason(reason).encode())
+    """Render a close frame; the reason is cut at a character so that it fits. NO_STATUS sends none."""
+    if code == NO_STATUS:
+        return control_frame(CLOSE)
+    return control_frame(CLOSE, code.to_bytes(2, "big") + cut_reason(reason).encode())
+
+
+def text_frame(text: str) -> bytes:
+    """Render one unfragmented text message as a server sends it.
+
+    Raises UnicodeEncodeError for a lone surrogate, which UTF-8 cannot carry.
+    """
+    payload = text.encode()
+    length = len(payload)
+    if length < 126:
+        return _TEXT_HEADS[length] + payload
+    if length < 65_536:
+        return b"\x81\x7e" + length.to_bytes(2, "big") + payload
+    return b"\x81\x7f" + length.to_bytes(8, "big") + payload
 
 
 def cut_reason(reason: str) -> str:

@@ -54,6 +54,8 @@ class Link:
 
     name: str
     connection: Connection
+    shown: bool = True
+    """Whether its frames are printed; a replay of what was printed already is not."""
     frames: list[Frame] = field(default_factory=list)
 
     def ask(self, frame: Frame) -> str:
@@ -72,7 +74,8 @@ class Link:
                 raise DemoFailed(f"{self.name} waited for {what}: {error}") from error
             assert frame is not None  # only a wait that includes another descriptor returns None
             self.frames.append(frame)
-            tell(self.name, frame)
+            if self.shown:
+                tell(self.name, frame)
             if wanted(frame):
                 return frame
 
@@ -169,9 +172,9 @@ class Story:
         self.blocked(two)
         self.end(two)
 
-    def attach(self, name: str, key: str | None, after: int | None) -> Link:
+    def attach(self, name: str, key: str | None, after: int | None, *, shown: bool = True) -> Link:
         """Open a link and wait for its ack."""
-        link = Link(name, Connection.open(self.daemon.place, session=key, after=after))
+        link = Link(name, Connection.open(self.daemon.place, session=key, after=after), shown)
         self.links.append(link)
         link.until("session.ack", lambda frame: frame["type"] == "session.ack")
         return link
@@ -258,10 +261,13 @@ class Story:
     def nothing_is_missing(self, one: Link, two: Link) -> None:
         """Replay the whole story on a link of its own and hold it against all that was seen."""
         scene("a second terminal replays the story from the beginning")
-        whole = self.attach("C", self.key, 0)
+        whole = self.attach("C", self.key, 0, shown=False)
         last = max(two.story())
         whole.until(f"seq {last}", lambda each: seq_of(each) == last)
         came = whole.seqs()
+        print(
+            f"C    {len(came)} journalled frames, seq {came[0]} to {came[-1]}, held against the lines above"
+        )
         self.checks.that(came == list(range(1, last + 1)), "the log has no gap", f"seq 1 to {last}")
         replayed = whole.story()
         lost = [seq for seq, frame in self.accepted.items() if replayed.get(seq) != frame]
@@ -290,7 +296,9 @@ class Story:
         )
         read = [each["message"] for each in two.of_type("agent.status", request) if each["taskId"] == 4]
         self.checks.that(
-            any("the backup runs at 02:00" in text for text in read), "the file holds what was written", read
+            any("the backup runs at 02:00" in text for text in read),
+            "the file holds what was written",
+            "; ".join(read),
         )
         events = [
             each for link in self.links for each in link.story().values() if each["type"] == "memory.event"
@@ -322,10 +330,8 @@ class Story:
         self.checks.that(
             whole and not twice,
             "no frame came twice",
-            f"{len(one_stream)} journalled frames in order; {frames} frames on {len(self.links)} links",
+            f"{len(one_stream)} journalled in order, {frames} frames on {len(self.links)} links",
         )
-        for link in self.links:
-            link.connection.close()
         status = self.daemon.terminate()
         self.checks.that(status == 0, "SIGTERM ends the daemon cleanly", f"status {status}")
 
@@ -367,11 +373,14 @@ def main(argv: list[str] | None = None) -> int:
     began = monotonic()
     with tempfile.TemporaryDirectory(prefix="spiderweb-demo-") as folder:
         daemon = DaemonProcess(Path(folder), SETTINGS, command=arguments.daemon)
+        story = Story(daemon, checks)
         try:
-            Story(daemon, checks).tell_all()
+            story.tell_all()
         except (DemoFailed, DaemonFailed, ClientError) as error:
             checks.that(False, "the story is told to its end", error)
         finally:
+            for link in story.links:
+                link.connection.close()
             daemon.close()
     print(f"\n{checks.summary()} in {monotonic() - began:.1f} s")
     return 0 if checks.passed else 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -29,26 +30,35 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark what needs a box, and leave it out unless asked for."""
-    boots = [item for item in items if {"box", "installed", "shared"} & set(getattr(item, "fixturenames", ()))]
+    boots = [
+        item
+        for item in items
+        if item.path.parent == Path(__file__).parent and "packages" in getattr(item, "fixturenames", ())
+    ]
     for item in boots:
         item.add_marker(pytest.mark.systemd)
-    if not config.getoption("--systemd"):
+    if not config.getoption("--systemd", default=False):
         config.hook.pytest_deselected(items=boots)
         items[:] = [item for item in items if item not in boots]
 
 
 @pytest.fixture(scope="session")
 def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Build the package, and the same with a higher version and a changed conffile; return their folder."""
+    """Return a folder with the package, and with the same in a higher version with a changed conffile.
+
+    The package is that of $SPIDERWEB_TEST_PACKAGE, else it is built from this checkout.
+    """
     reason = obstacle()
     if reason is not None:
         pytest.skip(reason)
     folder = tmp_path_factory.mktemp("packages")
-    environment = os.environ | {"PYTHON": sys.executable}
-    subprocess.run([ROOT / "packaging" / "build-deb", folder], env=environment, check=True, timeout=600)
-    (built,) = folder.glob("*.deb")
+    ready = os.environ.get("SPIDERWEB_TEST_PACKAGE")
+    if ready:
+        shutil.copy(ready, folder / "spiderwebd.deb")
+    else:
+        _build(folder).rename(folder / "spiderwebd.deb")
     tree = tmp_path_factory.mktemp("next") / "tree"
-    subprocess.run(["dpkg-deb", "-R", built, tree], check=True)
+    subprocess.run(["dpkg-deb", "-R", folder / "spiderwebd.deb", tree], check=True)
     control = tree / "DEBIAN" / "control"
     control.write_text(
         "".join(
@@ -58,9 +68,18 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     conffile = tree / "etc" / "spiderwebd" / "spiderwebd.toml"
     conffile.write_text(f"{conffile.read_text()}\n# A line of the next version.\n")
-    subprocess.run(["dpkg-deb", "-b", "-Zgzip", "-z1", tree, folder / "next.deb"], check=True, timeout=120)
-    built.rename(folder / "spiderwebd.deb")
+    archive = ["dpkg-deb", "--build", "-Zgzip", "-z1", tree, folder / "next.deb"]
+    subprocess.run(archive, stdout=subprocess.DEVNULL, check=True, timeout=120)
     return folder
+
+
+def _build(folder: Path) -> Path:
+    """Build the package of this checkout and return it."""
+    command = [ROOT / "packaging" / "build-deb", folder]
+    environment = os.environ | {"PYTHON": sys.executable}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 0, done.stderr
+    return Path(done.stdout.strip())
 
 
 @pytest.fixture(scope="module", params=SUITES)

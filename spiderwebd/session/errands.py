@@ -1,0 +1,135 @@
+"""What is done for one link beside the session's loop: queries, memories to fetch, replays.
+
+Each is walled: a bug in one costs that one, and its link is told. None changes the session.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+import trio
+
+from spiderwebd import log
+from spiderwebd.core import remembering
+from spiderwebd.core.admission import RETRY_MS
+from spiderwebd.core.codes import Close, Code, SpiderwebError
+from spiderwebd.core.effects import Ask, Fetch, Replay, Retell
+from spiderwebd.core.frames import error_frame, render
+from spiderwebd.session import replay
+from spiderwebd.session.links import Attached
+from spiderwebd.session.ports import Client
+from spiderwebd.session.tally import ERROR, count_refusal
+
+if TYPE_CHECKING:
+    from spiderwebd.session.session import Session
+
+Errand = Ask | Fetch | Retell | Replay
+
+
+class Errands:
+    """The errands of one session; queries are bounded by `limits.queries`, replays by the links."""
+
+    __slots__ = ("_queries", "_replays", "_session")
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._queries = 0
+        self._replays = 0
+
+    def __len__(self) -> int:
+        """Count the errands under way."""
+        return self._queries + self._replays
+
+    def start(self, nursery: trio.Nursery, errand: Errand) -> None:
+        """Start one in the session's nursery, or tell its link why not; without the link, do nothing."""
+        attached = self._session.links.get(errand.link)
+        if attached is None:
+            return
+        if isinstance(errand, Replay):
+            self._start_replay(nursery, attached, errand)
+            return
+        request = errand.record.request if isinstance(errand, Retell) else errand.request
+        if self._queries >= self._session.house.query_limit:
+            message = f"{self._queries} queries of this session are under way; try again later."
+            self._refuse(attached.client, message, Code.QUEUE_FULL, request, RETRY_MS)
+            return
+        match errand:
+            case Ask():
+                work = partial(self._look_up, attached.client, errand)
+            case Fetch():
+                work = partial(self._fetch, attached.client, errand)
+            case Retell():
+                work = partial(replay.retell, self._session, attached, errand.record)
+        self._queries += 1
+        nursery.start_soon(self._answer, attached.client, work, request, name=type(errand).__name__.lower())
+
+    def _start_replay(self, nursery: trio.Nursery, attached: Attached, errand: Replay) -> None:
+        if attached.replaying_after is not None:
+            message = "A replay of this link is under way; wait for its end."
+            self._refuse(attached.client, message, Code.QUEUE_FULL, "connect", RETRY_MS)
+            return
+        # From here on live frames pass the link by; the replay finds them in the log.
+        attached.live = False
+        attached.replaying_after = errand.after
+        self._replays += 1
+        nursery.start_soon(self._replay, attached, errand.after, name="replay")
+
+    async def _replay(self, attached: Attached, after: int) -> None:
+        session = self._session
+        try:
+            await replay.replay(session, attached, after)
+        except SpiderwebError as error:
+            # A link that missed something must not go on as if it had not.
+            attached.client.close(Close.TRY_AGAIN, error.message)
+        except Exception as error:
+            session.house.on_fault("query", error, session.key)
+            attached.client.close(Close.INTERNAL, "the replay failed; connect again and resume")
+        finally:
+            attached.replaying_after = None
+            self._replays -= 1
+
+    async def _answer(self, client: Client, work: Callable[[], Awaitable[None]], request: str) -> None:
+        session = self._session
+        try:
+            with log.bound(request=request):
+                await work()
+        except SpiderwebError as error:
+            self._refuse(client, error.message, error.code, request, error.retry_after_ms)
+        except Exception as error:
+            with log.bound(request=request):
+                session.house.on_fault("query", error, session.key)
+            self._refuse(client, "The query failed; the log says why.", Code.INTERNAL, request)
+        finally:
+            self._queries -= 1
+
+    async def _look_up(self, client: Client, ask: Ask) -> None:
+        session = self._session
+        await session.house.writer.settled()
+        for text in await session.house.desk.look_up(session.state, ask):
+            if text.startswith(ERROR):
+                count_refusal(session.house.metrics, text)
+            client.send(text)
+
+    async def _fetch(self, client: Client, fetch: Fetch) -> None:
+        session = self._session
+        await session.house.writer.settled()
+        record = await session.house.reader.memory(session.state.sid, fetch.memory_id)
+        session.put(
+            partial(
+                remembering.fetched,
+                link=client,
+                request=fetch.request,
+                frame=fetch.frame,
+                payload=fetch.payload,
+                record=record,
+            )
+        )
+
+    def _refuse(
+        self, client: Client, message: str, code: Code, request: str, retry_after_ms: int | None = None
+    ) -> None:
+        text = render(error_frame(message, code, request=request, retry_after_ms=retry_after_ms))
+        count_refusal(self._session.house.metrics, text)
+        client.send(text)

@@ -1,0 +1,146 @@
+"""In the box, run by the service's own unit: try what the sandbox forbids, write down what happened.
+
+    probe.py OUTPUT
+
+Each probe is "allowed" or the name of the error. The test runs the same outside as root, where each
+must be allowed: a probe that fails everywhere proves nothing.
+"""
+
+import contextlib
+import ctypes
+import errno
+import json
+import mmap
+import os
+import resource
+import socket
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+libc = ctypes.CDLL(None, use_errno=True)
+CLONE_NEWUSER = 0x10000000
+PER_LINUX32 = 8
+
+
+def call(name: str, *arguments: int) -> None:
+    """Call a function of the C library; raise OSError when it fails."""
+    if getattr(libc, name)(*arguments) == -1:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+def create(path: str) -> None:
+    """Make a file and remove it."""
+    Path(path).touch()
+    Path(path).unlink()
+
+
+def in_child(action: Callable[[], object]) -> None:
+    """Do something that would change this process for good; raise its OSError."""
+    child = os.fork()
+    if child == 0:
+        try:
+            action()
+        except OSError as error:
+            os._exit(error.errno or 255)
+        os._exit(0)
+    number = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if number:
+        raise OSError(number, "in the child")
+
+
+def run(path: str) -> None:
+    """Execute a program."""
+    in_child(lambda: os.execv(path, [path]))
+
+
+def run_own(folder: str) -> None:
+    """Make a program where writing is allowed, and execute it."""
+    program = Path(folder) / "program"
+    program.write_bytes(Path("/bin/true").read_bytes())
+    program.chmod(0o755)
+    try:
+        run(str(program))
+    finally:
+        program.unlink()
+
+
+def set_user_id(folder: str) -> None:
+    """Mark a file of our own to run as its owner."""
+    file = Path(folder) / "marked"
+    file.touch()
+    try:
+        file.chmod(0o4700)
+    finally:
+        file.unlink()
+
+
+def code_in_memory() -> None:
+    """Map memory that can be written and executed."""
+    with contextlib.closing(mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)):
+        pass
+
+
+def open_socket(family: int, kind: int) -> None:
+    """Make a socket."""
+    socket.socket(family, kind).close()
+
+
+def probes(folder: str) -> dict[str, Callable[[], object]]:
+    """Return what is tried; `folder` can be written to."""
+    return {
+        "write /etc": lambda: create("/etc/probe"),
+        "write /usr": lambda: create("/usr/probe"),
+        "write /var/tmp of others": lambda: os.stat("/var/tmp/of-others"),
+        "read /tmp of others": lambda: os.stat("/tmp/of-others"),
+        "list /home": lambda: os.listdir("/home"),
+        "list /root": lambda: os.listdir("/root"),
+        "read /etc/spiderwebd/credentials": lambda: os.listdir("/etc/spiderwebd/credentials"),
+        "device console": lambda: os.stat("/dev/console"),
+        "process 1": lambda: os.stat("/proc/1/status"),
+        "/proc/meminfo": lambda: os.stat("/proc/meminfo"),
+        "socket inet": lambda: open_socket(socket.AF_INET, socket.SOCK_STREAM),
+        "socket inet6": lambda: open_socket(socket.AF_INET6, socket.SOCK_STREAM),
+        "socket netlink": lambda: open_socket(socket.AF_NETLINK, socket.SOCK_RAW),
+        "socket packet": lambda: open_socket(socket.AF_PACKET, socket.SOCK_RAW),
+        "new namespace": lambda: in_child(lambda: call("unshare", CLONE_NEWUSER)),
+        "be nice": lambda: in_child(lambda: os.nice(1)),
+        "choose a processor": lambda: os.sched_setaffinity(0, os.sched_getaffinity(0)),
+        "real time": lambda: in_child(lambda: os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))),
+        "personality": lambda: in_child(lambda: call("personality", PER_LINUX32)),
+        "trace": lambda: in_child(lambda: call("ptrace", 0, 0, 0, 0)),
+        "set-user-id file": lambda: set_user_id(folder),
+        "code in memory": code_in_memory,
+        "run /bin/true": lambda: run("/bin/true"),
+        "run /usr/bin/env": lambda: run("/usr/bin/env"),
+        "run own program": lambda: run_own(folder),
+        "run own program in /tmp": lambda: run_own("/tmp"),
+        "run own program in /var/tmp": lambda: run_own("/var/tmp"),
+        "run own program in /dev/shm": lambda: run_own("/dev/shm"),
+    }
+
+
+def main() -> None:
+    """Try everything, and write what happened and what the process is."""
+    output = Path(sys.argv[1])
+    outcomes = {}
+    for name, probe in probes(str(output.parent)).items():
+        try:
+            probe()
+        except OSError as error:
+            outcomes[name] = errno.errorcode.get(error.errno or 0, str(error))
+        else:
+            outcomes[name] = "allowed"
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    facts = {
+        "status": {name: status[name].strip() for name in ("Uid", "CapEff", "CapBnd", "NoNewPrivs", "Seccomp")},
+        "namespaces": {name: os.readlink(f"/proc/self/ns/{name}") for name in ("ipc", "mnt", "net", "user", "uts")},
+        "uid_map_lines": len(Path("/proc/self/uid_map").read_text().splitlines()),
+        "core_limit": resource.getrlimit(resource.RLIMIT_CORE)[0],
+        "umask": os.umask(0o077),
+    }
+    output.write_text(json.dumps({"outcomes": outcomes, "facts": facts}))
+
+
+main()
