@@ -39,7 +39,7 @@ from spiderwebd.wire.conversation import Reception
 from spiderwebd.wire.door import Door
 from spiderwebd.wire.keepalive import KeepaliveSweep
 from spiderwebd.wire.link import LinkEnd
-from spiderwebd.wire.listen import Endpoint, adopt, open_tcp, open_unix, with_tls
+from spiderwebd.wire.listen import Endpoint, adopt, local_url, open_tcp, open_unix, with_tls
 from spiderwebd.work.blocking import InThreads
 from spiderwebd.work.documents import DocumentFolders
 from spiderwebd.work.slots import FairSlots
@@ -182,7 +182,7 @@ class Daemon:
                             partial(trio.serve_listeners, door.serve, listeners, handler_nursery=links),
                             name="accept",
                         )
-                        address_file.write_text(f"{endpoints[0].address}\n")
+                        address_file.write_text(local_url(endpoints[0], tls=self._tls is not None) + "\n")
                         self._say_ready(endpoints)
                         await self._stop.wait()
                         door.draining = True

@@ -174,17 +174,18 @@ def raw(desk: Desk) -> Exit:
     if frame.get("type") not in UNANSWERED:
         return desk.ask(frame)
     with desk.open(patient=False) as stream:
-        stream.send(frame)
-        if frame["type"] != "disconnect":
-            # Frames of one link are handled in order: when this pong is here, the frame was taken.
-            request = Request({"type": "ping"}, stream.send({"type": "ping"}))
-            while not request.ended:
-                answer = stream.receive(desk.answer_seconds)
-                if answer is None or request.take(answer) or answer.get("request") == "session-restore":
-                    continue
-                check(answer)
+        sent = Request(frame, stream.send(frame))
+        if frame["type"] == "disconnect":
+            return Exit.DONE
+        # Frames of one link are handled in order: when this pong is here, the frame was taken.
+        ping = Request({"type": "ping"}, stream.send({"type": "ping"}))
+        while not ping.ended:
+            answer = stream.receive(desk.answer_seconds)
+            if answer is not None and sent.take(answer):
                 desk.show(answer)
-    return Exit.DONE
+            elif answer is not None and not ping.take(answer):
+                check(answer)
+    return sent.exit
 
 
 def _given(frame: Frame, **fields: object) -> Frame:

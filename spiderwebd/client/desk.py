@@ -11,7 +11,7 @@ from time import monotonic
 
 from spiderwebd.client.connection import Frame
 from spiderwebd.client.discovery import Place, Wishes, find
-from spiderwebd.client.errors import Exit, RefusedError
+from spiderwebd.client.errors import DeadlineError, Exit, RefusedError
 from spiderwebd.client.output import Output
 from spiderwebd.client.remembered import RememberedSessions, default_path
 from spiderwebd.client.request import Request
@@ -98,6 +98,7 @@ class Desk:
 
     def show(self, frame: Frame) -> None:
         """Print a frame, and count it as seen."""
+        # In this order: cut off in between, a frame is shown again next time rather than never.
         self.output.frame(frame)
         self.saw(frame)
 
@@ -127,7 +128,9 @@ class Desk:
             deadline = monotonic() + self.answer_seconds
             while not request.ended:
                 goes_on = request.goal_id is not None and self.arguments.timeout is None
-                left = math.inf if goes_on else max(deadline - monotonic(), 0)
+                left = math.inf if goes_on else deadline - monotonic()
+                if left <= 0:  # also when frames of others keep coming
+                    raise DeadlineError(f"no answer within {self.answer_seconds:g} seconds")
                 received = stream.receive(left)
                 if received is None:
                     continue

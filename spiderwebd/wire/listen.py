@@ -169,6 +169,16 @@ def peer_of(stream: trio.abc.Stream) -> Peer:
     return Peer("tcp", address_text(host, port))
 
 
+def local_url(endpoint: Endpoint, *, tls: bool) -> str:
+    """Return where a client on this machine reaches the endpoint: ws://, wss:// or unix:PATH."""
+    if endpoint.transport == "unix":
+        return f"unix:{endpoint.address}"
+    host, _, port = endpoint.address.rpartition(":")
+    # A wildcard listens everywhere and can be connected to nowhere.
+    host = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(host, host)  # noqa: S104 - compared, not bound
+    return f"{'wss' if tls else 'ws'}://{host}:{port}"
+
+
 def address_text(host: str, port: int) -> str:
     """Render host and port as in a URL, IPv6 in brackets."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -60,7 +60,7 @@ class Scene:
         """Send an event."""
         self._socket.sendall(self._protocol.send(event))
 
-    def bytes(self, data: bytes) -> None:
+    def send_bytes(self, data: bytes) -> None:
         """Send bytes as they are."""
         self._socket.sendall(data)
 
@@ -157,7 +157,7 @@ class ScriptedServer:
         self, *scripts: Script, path: str | None = None, context: ssl.SSLContext | None = None
     ) -> None:
         self.scenes: list[Scene] = []
-        self.failures: list[BaseException] = []
+        self.failures: list[Exception] = []
         self._scripts: Sequence[Script] = scripts
         self._context = context
         if path is None:
@@ -200,7 +200,7 @@ class ScriptedServer:
                     script(scene)
             except (EOFError, OSError):
                 pass  # the client left in the middle, as some tests want
-            except BaseException as error:
+            except Exception as error:
                 self.failures.append(error)
 
     def __enter__(self) -> Self:

@@ -111,7 +111,7 @@ def test_memory_query_and_recall(user: User) -> None:
     for text in ("apples are red", "pears are green", "plums are blue"):
         user.run("memory", "create", text)
     assert user.run("memory", "query", "pears", "--json") == 0
-    assert [item["content"] for item in user.frames[0]["items"]][0] == "pears are green"
+    assert user.frames[0]["items"][0]["content"] == "pears are green"
     assert user.run("memory", "query", "--topic", "are b", "--json") == 0
     assert [item["id"] for item in user.frames[0]["items"]] == [3]
     assert user.run("memory", "query", "--id", "1", "--id", "2", "--json", "--kind", "entry") == 0

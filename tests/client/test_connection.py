@@ -228,7 +228,7 @@ def test_refusals_over_http(status: int, body: bytes, how: Exit, said: str) -> N
 def garbage(scene: Scene) -> None:
     """Answer like something that is no HTTP."""
     scene.request()
-    scene.bytes(b"220 smtp.example ESMTP\r\n\r\n")
+    scene.send_bytes(b"220 smtp.example ESMTP\r\n\r\n")
     scene.wait_for_end()
 
 
@@ -245,8 +245,8 @@ def test_no_websocket_at_all() -> None:
         lambda scene: scene.piece("not json", last=True),
         lambda scene: scene.piece("[1]", last=True),
         lambda scene: scene.piece('{"type":5}', last=True),
-        lambda scene: scene.bytes(b"\xf1\x00"),  # reserved bits set
-        lambda scene: scene.bytes(b"\x81\x02\xff\xfe"),  # no UTF-8
+        lambda scene: scene.send_bytes(b"\xf1\x00"),  # reserved bits set
+        lambda scene: scene.send_bytes(b"\x81\x02\xff\xfe"),  # no UTF-8
     ],
 )
 def test_what_is_not_the_protocol(send: Script) -> None:

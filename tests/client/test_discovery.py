@@ -71,7 +71,7 @@ def test_options_before_environment(machine: Machine) -> None:
     machine.state("local", "loc", "127.0.0.1:1")
     first, second = machine.state("a", "first", None), machine.state("b", "second", None)
     environment = {"SPIDERWEB_URL": "127.0.0.1:3", "SPIDERWEB_TOKEN_FILE": str(second / "token")}
-    assert machine.find(**environment) == Place(parse_address("127.0.0.1:3"), "second")
+    assert machine.find(None, **environment) == Place(parse_address("127.0.0.1:3"), "second")
     wishes = Wishes(url="127.0.0.1:4", token_file=first / "token")
     assert machine.find(wishes, **environment) == Place(parse_address("127.0.0.1:4"), "first")
     assert machine.find(Wishes(socket=Path("/x"))).address == parse_address("unix:/x")

@@ -126,7 +126,7 @@ class DaemonProcess:
         """Send SIGTERM and return the exit status; raises DaemonFailed when it does not end in time."""
         return self._end(signal.SIGTERM, timeout)
 
-    def signal(self, number: signal.Signals) -> None:
+    def send_signal(self, number: signal.Signals) -> None:
         """Send any other signal."""
         self._running().send_signal(number)
 

@@ -68,8 +68,11 @@ class Link:
         """Print frames as they come until one is wanted. Raises DemoFailed after WAIT_SECONDS."""
         deadline = monotonic() + WAIT_SECONDS
         while True:
+            left = deadline - monotonic()
+            if left <= 0:  # also when other frames keep coming
+                raise DemoFailed(f"{self.name} waited {WAIT_SECONDS:g} s for {what}, and it did not come")
             try:
-                frame = self.connection.receive(max(deadline - monotonic(), 0))
+                frame = self.connection.receive(left)
             except ClientError as error:
                 raise DemoFailed(f"{self.name} waited for {what}: {error}") from error
             assert frame is not None  # only a wait that includes another descriptor returns None
@@ -252,6 +255,8 @@ class Story:
             "the session is there again",
             f"restored {ack['restored']}, seq {ack['seq']}",
         )
+        if not ack["restored"]:
+            raise DemoFailed("the daemon came back without the session")
         two.until("what was acknowledged before the kill", lambda each: seq_of(each) == last["seq"])
         came = two.seqs()
         wanted = list(range(after + 1, after + 1 + len(came)))

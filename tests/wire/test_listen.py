@@ -7,6 +7,7 @@ import os
 import socket
 import stat
 from pathlib import Path
+from typing import cast
 
 import pytest
 import trio
@@ -15,9 +16,12 @@ import trio.testing
 from spiderwebd.wire.listen import (
     KEEPALIVE_IDLE_SECONDS,
     Endpoint,
+    Listener,
     ListenError,
+    Transport,
     address_text,
     adopt,
+    local_url,
     open_tcp,
     open_unix,
     peer_of,
@@ -219,3 +223,18 @@ def test_a_stream_without_a_socket_has_no_peer() -> None:
     stream, _ = trio.testing.memory_stream_pair()
     with pytest.raises(TypeError, match="no socket"):
         peer_of(stream)
+
+
+@pytest.mark.parametrize(
+    ("transport", "address", "tls", "url"),
+    [
+        ("tcp", "127.0.0.1:18790", False, "ws://127.0.0.1:18790"),
+        ("tcp", "0.0.0.0:18790", True, "wss://127.0.0.1:18790"),
+        ("tcp", "[::]:18790", False, "ws://[::1]:18790"),
+        ("unix", "/run/spiderwebd/spiderwebd.sock", True, "unix:/run/spiderwebd/spiderwebd.sock"),
+    ],
+)
+def test_local_url_can_be_connected_to(transport: Transport, address: str, tls: bool, url: str) -> None:
+    """What stands in the address file names the scheme, and never a wildcard."""
+    nobody = cast("Listener", None)
+    assert local_url(Endpoint(nobody, transport, address), tls=tls) == url
