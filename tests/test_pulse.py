@@ -1,0 +1,100 @@
+"""The watchdog hears of a living loop and a living store, and of nothing else."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+import trio
+import trio.testing
+
+from spiderwebd.metrics import Metrics
+from spiderwebd.pulse import ANSWER_SECONDS, STALL_SECONDS, Pulse
+
+
+class StallingStore:
+    """A store that answers while its disk does; a stalled disk cannot be had on demand."""
+
+    def __init__(self) -> None:
+        self.stalled = False
+
+    async def ping(self) -> float:
+        """Answer at once, or not at all while stalled."""
+        await trio.lowlevel.checkpoint()
+        if self.stalled:
+            await trio.sleep_forever()
+        return 0.0
+
+
+@pytest.fixture
+def heard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> socket.socket:
+    """A real notify socket, as systemd opens it."""
+    path = tmp_path / "notify"
+    manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+    manager.bind(str(path))
+    monkeypatch.setenv("NOTIFY_SOCKET", str(path))
+    return manager
+
+
+def messages(manager: socket.socket) -> list[str]:
+    """Return what was sent so far."""
+    found = []
+    while True:
+        try:
+            found.append(manager.recv(4096).decode())
+        except BlockingIOError:
+            return found
+
+
+async def test_a_stalled_store_is_said_waited_for_and_at_last_given_up(
+    heard: socket.socket, nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    """The watchdog is fed while the store stalls, until it has been silent for STALL_SECONDS."""
+    store, said = StallingStore(), []
+    pulse = Pulse(
+        store,  # type: ignore[arg-type]
+        Metrics(),
+        status=lambda: "2 sessions awake",
+        on_stall=said.append,
+        watchdog_seconds=30.0,
+    )
+    nursery.start_soon(pulse.beat)
+    await trio.sleep(1)
+    assert messages(heard) == ["WATCHDOG=1\nSTATUS=2 sessions awake"]
+
+    store.stalled = True
+    await trio.sleep(10 + ANSWER_SECONDS + 1)
+    assert said == [True]
+    assert pulse.stalled
+    assert messages(heard) != []
+
+    await trio.sleep(STALL_SECONDS)
+    messages(heard)
+    await trio.sleep(60)
+    assert messages(heard) == []
+    assert not pulse.alive()
+
+    store.stalled = False
+    await trio.sleep(30)
+    assert said == [True, False]
+    assert pulse.alive()
+    assert messages(heard) != []
+    heard.close()
+    nursery.cancel_scope.cancel(reason="test ends")
+
+
+async def test_the_lag_of_the_loop_is_measured(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    """A loop that was held up by 2 s shows it in the histogram."""
+    metrics = Metrics()
+    pulse = Pulse(StallingStore(), metrics, status=str, on_stall=lambda stalled: None)  # type: ignore[arg-type]
+    autojump_clock.autojump_threshold = float("inf")
+    nursery.start_soon(pulse.probe_lag)
+    await trio.testing.wait_all_tasks_blocked()
+    autojump_clock.jump(2.25)
+    await trio.testing.wait_all_tasks_blocked()
+    assert pulse.lag == pytest.approx(2.0)
+    assert metrics.loop_lag_seconds.total == pytest.approx(2.0)
+    nursery.cancel_scope.cancel(reason="test ends")
