@@ -270,6 +270,16 @@ class Keepalive(Section):
     )
 
 
+class Overload(Section):
+    """When the whole daemon has too much to do: the door then answers 503 until it is over."""
+
+    lag_seconds: float = _seconds(0.5, 0, 60, "Seconds by which the loop may be late; 0 is no limit.")
+    store_seconds: float = _seconds(3, 0, 600, "Seconds that a write may wait for the disk; 0 is no limit.")
+    memory_bytes: int = _count(
+        0, 0, 1 << 46, "Resident bytes of the daemon; 0 takes nine tenths of the unit's MemoryHigh."
+    )
+
+
 class Shutdown(Section):
     """How the daemon stops."""
 
@@ -305,6 +315,7 @@ class Settings(BaseSettings):
     sessions: Sessions = Sessions()
     store: Store = Store()
     keepalive: Keepalive = Keepalive()
+    overload: Overload = Overload()
     shutdown: Shutdown = Shutdown()
     log: Log = Log()
 

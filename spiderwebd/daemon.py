@@ -23,7 +23,7 @@ from spiderwebd.clock import Clock, SystemClock
 from spiderwebd.config import ConfigError, Loaded
 from spiderwebd.config_settings import Settings
 from spiderwebd.core.codes import Close, Code, Refused
-from spiderwebd.house_rules import announced_limits, door_rules_of, link_limits_of, rules_of
+from spiderwebd.house_rules import announced_limits, door_rules_of, link_limits_of, overload_of, rules_of
 from spiderwebd.log_events import EventName
 from spiderwebd.metrics import Metrics
 from spiderwebd.pulse import Pulse
@@ -158,6 +158,7 @@ class Daemon:
             metrics=self.metrics.render,
             may_read_metrics=lambda principal, peer: principal is not None,
             on_fault=lambda where, error: self._on_fault(where, error, ""),
+            overload=lambda: "" if self._pulse is None else self._pulse.overload.reason,
         )
         self.metrics.before_render.append(partial(self._refresh, registry, door, store))
         pulse = Pulse(
@@ -165,6 +166,8 @@ class Daemon:
             self.metrics,
             status=partial(self._status, registry, door, store),
             on_stall=self._on_stall,
+            overload=overload_of(settings),
+            on_overload=self._on_overload,
             watchdog_seconds=systemd.watchdog_seconds(),
         )
         self._pulse = pulse
@@ -340,6 +343,12 @@ class Daemon:
             log.event("storage_degraded", reason="the store does not answer; the disk stalls")
         else:
             log.event("storage_recovered")
+
+    def _on_overload(self, reason: str) -> None:
+        if reason:
+            log.event("overload_began", reason=reason)
+        else:
+            log.event("overload_ended")
 
     def _on_attach(self, principal: Principal, agent: str, key: str, peer: str) -> None:
         self.metrics.links_opened += 1

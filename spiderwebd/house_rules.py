@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from spiderwebd.config_settings import Settings
 from spiderwebd.core.compaction import Thresholds
+from spiderwebd.core.overload import Limits, Overload
 from spiderwebd.core.ram import Budget
 from spiderwebd.core.state import Rules
+from spiderwebd.pulse import soft_memory_limit
 from spiderwebd.wire.door import DoorRules
 from spiderwebd.wire.framing import FrameLimits
 from spiderwebd.wire.link import LinkLimits
+
+MEMORY_RATIO = 0.9
+"""Part of the unit's memory.high from which new links are shed: before the kernel slows everything."""
 
 
 def rules_of(settings: Settings) -> Rules:
@@ -63,6 +68,13 @@ def link_limits_of(settings: Settings) -> LinkLimits:
         open_seconds=limits.head_seconds,
         write_seconds=limits.write_seconds,
     )
+
+
+def overload_of(settings: Settings) -> Overload:
+    """Return where overload begins; without a setting the soft memory limit is the unit's own."""
+    limits = settings.overload
+    memory = limits.memory_bytes or int(soft_memory_limit() * MEMORY_RATIO)
+    return Overload(Limits(limits.lag_seconds, limits.store_seconds, memory))
 
 
 def door_rules_of(settings: Settings) -> DoorRules:

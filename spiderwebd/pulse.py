@@ -7,12 +7,15 @@ stays silent for STALL_SECONDS is taken for dead; then the watchdog is starved o
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import trio
 
 from spiderwebd import systemd
+from spiderwebd.core.overload import Measure, Overload
 from spiderwebd.metrics import Metrics
 from spiderwebd.store.writer import Writer
 
@@ -29,6 +32,25 @@ BEAT_SECONDS = 10.0
 """Between two looks at the store where no watchdog asks for more."""
 
 
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+
+
+def resident_bytes() -> int:
+    """Return the resident memory of this process (proc(5), statm)."""
+    with open("/proc/self/statm", "rb") as statm:
+        return int(statm.read().split()[1]) * _PAGE_BYTES
+
+
+def soft_memory_limit() -> int:
+    """Return the memory.high of the own cgroup (v2) in bytes, or 0 where there is none."""
+    try:
+        own = Path("/proc/self/cgroup").read_text().strip().rpartition(":")[2]
+        text = Path(f"/sys/fs/cgroup{own}/memory.high").read_text().strip()
+    except OSError:
+        return 0
+    return int(text) if text.isdigit() else 0
+
+
 @dataclass(slots=True)
 class Pulse:
     """Feels the loop and the store, and tells systemd."""
@@ -38,6 +60,9 @@ class Pulse:
     status: Callable[[], str]
     on_stall: Callable[[bool], None]
     """Called with True when the store stops answering, with False when it answers again."""
+    overload: Overload
+    on_overload: Callable[[str], None]
+    """Called with the reason when overload begins, with an empty text when it ends."""
     watchdog_seconds: float | None = None
     lag: float = 0.0
     """Seconds by which the loop woke up late, last time it was measured."""
@@ -51,6 +76,9 @@ class Pulse:
             await trio.sleep_until(due)
             self.lag = trio.current_time() - due
             self.metrics.loop_lag_seconds.observe(self.lag)
+            measure = Measure(self.lag, self.writer.statistics.oldest_seconds, resident_bytes())
+            if self.overload.observe(trio.current_time(), measure):
+                self.on_overload(self.overload.reason)
 
     async def beat(self) -> None:
         """Ask the store and feed the watchdog, until cancelled."""

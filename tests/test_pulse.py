@@ -9,8 +9,12 @@ import pytest
 import trio
 import trio.testing
 
+from spiderwebd.core.overload import Limits, Overload
 from spiderwebd.metrics import Metrics
 from spiderwebd.pulse import ANSWER_SECONDS, STALL_SECONDS, Pulse
+from spiderwebd.store.writer import Statistics
+
+NO_LIMITS = Limits(0, 0, 0)
 
 
 class StallingStore:
@@ -18,6 +22,7 @@ class StallingStore:
 
     def __init__(self) -> None:
         self.stalled = False
+        self.statistics = Statistics(0, 0.0, 0, 0, 0, 0.0, 0, 0, 0, 0)
 
     async def ping(self) -> float:
         """Answer at once, or not at all while stalled."""
@@ -51,12 +56,14 @@ async def test_a_stalled_store_is_said_waited_for_and_at_last_given_up(
     heard: socket.socket, nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
 ) -> None:
     """The watchdog is fed while the store stalls, until it has been silent for STALL_SECONDS."""
-    store, said = StallingStore(), []
+    store, said, shed = StallingStore(), [], []
     pulse = Pulse(
         store,  # type: ignore[arg-type]
         Metrics(),
         status=lambda: "2 sessions awake",
         on_stall=said.append,
+        overload=Overload(NO_LIMITS),
+        on_overload=shed.append,
         watchdog_seconds=30.0,
     )
     nursery.start_soon(pulse.beat)
@@ -89,7 +96,15 @@ async def test_the_lag_of_the_loop_is_measured(
 ) -> None:
     """A loop that was held up by 2 s shows it in the histogram."""
     metrics = Metrics()
-    pulse = Pulse(StallingStore(), metrics, status=str, on_stall=lambda stalled: None)  # type: ignore[arg-type]
+    shed: list[str] = []
+    pulse = Pulse(
+        StallingStore(),  # type: ignore[arg-type]
+        metrics,
+        status=str,
+        on_stall=lambda stalled: None,
+        overload=Overload(Limits(0.5, 0, 0)),
+        on_overload=shed.append,
+    )
     autojump_clock.autojump_threshold = float("inf")
     nursery.start_soon(pulse.probe_lag)
     await trio.testing.wait_all_tasks_blocked()
@@ -97,4 +112,13 @@ async def test_the_lag_of_the_loop_is_measured(
     await trio.testing.wait_all_tasks_blocked()
     assert pulse.lag == pytest.approx(2.0)
     assert metrics.loop_lag_seconds.total == pytest.approx(2.0)
+    assert shed == []
+    for _ in range(2):
+        autojump_clock.jump(2.25)
+        await trio.testing.wait_all_tasks_blocked()
+    assert shed == ["the loop is 2.00 s late"]
+    for _ in range(6):
+        autojump_clock.jump(0.25)
+        await trio.testing.wait_all_tasks_blocked()
+    assert shed == ["the loop is 2.00 s late", ""]
     nursery.cancel_scope.cancel(reason="test ends")

@@ -85,12 +85,14 @@ class Door:
         metrics: Callable[[], bytes],
         may_read_metrics: Callable[[Principal | None, Peer], bool],
         on_fault: Callable[[str, BaseException], None],
+        overload: Callable[[], str] = str,
     ) -> None:
         """Keep the rules and what to ask.
 
         `serve_link` runs a link to its end, `verify` finds whom a token stands for in constant
         time, `readiness` says why the daemon is not ready (None: it is), `on_fault` takes the
-        place ("door" or "link") and the exceptions that a wall stopped.
+        place ("door" or "link") and the exceptions that a wall stopped, `overload` says why new
+        links are shed (empty: they are not).
         """
         self._rules = rules
         self._serve_link = serve_link
@@ -99,6 +101,7 @@ class Door:
         self._metrics = metrics
         self._may_read_metrics = may_read_metrics
         self._on_fault = on_fault
+        self._overload = overload
         self._reading: dict[trio.CancelScope, None] = {}
         self.draining = False
         """Set by the daemon: health is still answered, new links are refused."""
@@ -197,6 +200,9 @@ class Door:
         key = websocket_key(head)
         if self.draining:
             raise self._unavailable(Code.DRAINING, "The daemon is stopping; connect again.")
+        overload = self._overload()
+        if overload:
+            raise self._unavailable(Code.QUEUE_FULL, f"The daemon is overloaded: {overload}.")
         principal = self._principal(head, peer)
         if self.links >= self._rules.links:
             raise self._unavailable(Code.QUEUE_FULL, f"All {self._rules.links} links are taken.")

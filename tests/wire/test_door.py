@@ -161,6 +161,20 @@ async def test_draining_refuses_links_and_says_when_to_come_back() -> None:
         assert status_of(await house.ask(get("/livez"))) == 200
 
 
+async def test_overload_sheds_new_links_and_nothing_else() -> None:
+    """While overloaded: 503 with a time to come back for links; health is answered; then all is as before."""
+    reasons = ["the loop is 2.00 s late"]
+    async with open_house(overload=lambda: reasons[0]) as house:
+        answer = await house.ask(upgrade())
+        assert status_of(answer) == 503
+        assert b"\r\nRetry-After: 1\r\n" in answer
+        assert "the loop is 2.00 s late" in body_of(answer)["message"]
+        assert status_of(await house.ask(get("/livez"))) == 200
+        reasons[0] = ""
+        assert status_of(await house.ask(get("/readyz"))) == 200
+        assert (await admitted_by(house, upgrade())).agent == "default"
+
+
 async def test_links_are_bounded_and_their_places_come_back() -> None:
     """One link more than allowed is refused until another has gone."""
     gone = trio.Event()
