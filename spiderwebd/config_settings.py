@@ -264,9 +264,14 @@ class Store(Section):
 class Keepalive(Section):
     """Pings that find dead links."""
 
-    interval_seconds: float = _seconds(20, 0.1, 3_600, "Seconds between two pings of a link.")
+    interval_seconds: float = _seconds(
+        240,
+        0.1,
+        3_600,
+        "Seconds between two pings of a silent link; the kernel's keepalive finds dead machines.",
+    )
     timeout_seconds: float = _seconds(
-        40, 0.1, 7_200, "Seconds of silence after which a link is closed; more than interval_seconds."
+        300, 0.1, 7_200, "Seconds of silence after which a link is closed; more than interval_seconds."
     )
 
 

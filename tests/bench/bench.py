@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -15,10 +16,27 @@ from tests.bench.servers import Server, daemon, echo_server
 CROWD = 10_000
 """From so many links a run needs longer: one turn round all of them takes seconds."""
 DISTURBED_SHARE = 0.05
+BUSY_MACHINE = 1.5
+"""Load average above which wall times of starts and stops are not to be trusted; one is ourselves."""
 
 
-class Skipped(Exception):  # noqa: N818  # not an error
+class Skipped(Exception):  # not an error
     """A scenario cannot be measured here; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """How a run loads its server; None: as long as the benchmark's windows are."""
+
+    mode: Mode = Mode.CLOSED
+    in_flight: int = 1
+    rate: float = 0.0
+    warm_seconds: float | None = None
+    seconds: float | None = None
+    prepare: tuple[Exchange, ...] = ()
+
+
+CLOSED_LOOP = Shape()
 
 
 @dataclass(slots=True)
@@ -52,27 +70,18 @@ class Bench:
         """Fewer rounds with a crowd, whose attaching alone takes most of a minute."""
         return min(self.rounds, 2) if links >= CROWD else self.rounds
 
-    def run(
-        self,
-        server: Server,
-        links: int,
-        message: Exchange,
-        *,
-        mode: Mode = Mode.CLOSED,
-        prepare: Sequence[Exchange] = (),
-        in_flight: int = 1,
-        rate: float = 0.0,
-        warm_seconds: float | None = None,
-        seconds: float | None = None,
-    ) -> Run:
-        """Measure one run against a server that was just started."""
+    def run(self, server: Server, links: int, message: Exchange, shape: Shape) -> Run:
+        """Measure one run against a server that was just started.
+
+        Raises RuntimeError when links were lost or nothing was answered, LoadError when the load failed.
+        """
         longer = 2.0 if links >= CROWD else 1.0
         job = replace(
-            job_for(server, self.load_core, links, mode, message, prepare),
-            in_flight=in_flight,
-            rate=rate,
-            warm_seconds=longer * (self.warm_seconds if warm_seconds is None else warm_seconds),
-            seconds=longer * (self.seconds if seconds is None else seconds),
+            job_for(server, self.load_core, links, shape.mode, message, shape.prepare),
+            in_flight=shape.in_flight,
+            rate=shape.rate,
+            warm_seconds=longer * (self.warm_seconds if shape.warm_seconds is None else shape.warm_seconds),
+            seconds=longer * (self.seconds if shape.seconds is None else shape.seconds),
         )
         run = measure(server, job, min(self.programs, max(1, links)))
         if run.lost:
@@ -82,40 +91,25 @@ class Bench:
         self._noise.append(run)
         return run
 
-    def echo(self, links: int, message: Exchange, *, mode: Mode = Mode.CLOSED, **more: float) -> Run:
-        """Measure the yardstick with the same frames."""
-        told = {name: value for name, value in more.items() if name in ("rate", "seconds", "warm_seconds")}
-        in_flight = int(more.get("in_flight", 1))
+    def echo(self, links: int, message: Exchange, shape: Shape = CLOSED_LOOP) -> Run:
+        """Measure the yardstick with the same frames; it needs no preparing."""
         with echo_server(self.directory, self.server_core) as server:
-            return self.run(server, links, Exchange(message.text, ""), mode=mode, in_flight=in_flight, **told)
+            return self.run(server, links, Exchange(message.text, ""), replace(shape, prepare=()))
 
-    def ours(
-        self,
-        links: int,
-        message: Exchange,
-        *,
-        mode: Mode = Mode.CLOSED,
-        prepare: Sequence[Exchange] = (),
-        settings: Mapping[str, object] | None = None,
-        **more: float,
-    ) -> Run:
+    def ours(self, links: int, message: Exchange, shape: Shape = CLOSED_LOOP) -> Run:
         """Measure the daemon, started with a new state directory."""
-        told = {name: value for name, value in more.items() if name in ("rate", "seconds", "warm_seconds")}
-        in_flight = int(more.get("in_flight", 1))
-        with daemon(self.directory, self.server_core, self.state(), settings) as server:
-            return self.run(server, links, message, mode=mode, prepare=prepare, in_flight=in_flight, **told)
+        with daemon(self.directory, self.server_core, self.state()) as server:
+            return self.run(server, links, message, shape)
 
-    def pairs(
-        self, links: int, message: Exchange, *, mode: Mode = Mode.CLOSED, prepare: Sequence[Exchange] = (), **more: float
-    ) -> Iterator[tuple[Run, Run]]:
+    def pairs(self, links: int, message: Exchange, shape: Shape = CLOSED_LOOP) -> Iterator[tuple[Run, Run]]:
         """Yield (echo, daemon) for each round; who goes first alternates."""
         for number in range(self.rounds_at(links)):
             if number % 2:
-                ours = self.ours(links, message, mode=mode, prepare=prepare, **more)
-                yield self.echo(links, message, mode=mode, **more), ours
+                ours = self.ours(links, message, shape)
+                yield self.echo(links, message, shape), ours
             else:
-                echo = self.echo(links, message, mode=mode, **more)
-                yield echo, self.ours(links, message, mode=mode, prepare=prepare, **more)
+                echo = self.echo(links, message, shape)
+                yield echo, self.ours(links, message, shape)
 
     def remarks(self) -> str:
         """Say what disturbed the runs since the last call, or nothing; then forget them."""
@@ -127,4 +121,6 @@ class Bench:
         foreign = statistics.median(run.foreign_share for run in runs) if runs else 0.0
         if foreign > DISTURBED_SHARE:
             found.append(f"disturbed: others had the server's core for {foreign:.0%} of the time")
+        if not runs and os.getloadavg()[0] > BUSY_MACHINE:
+            found.append(f"load average {os.getloadavg()[0]:.1f}")
         return "; ".join(found)

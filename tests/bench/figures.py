@@ -57,18 +57,20 @@ class Figure:
 
 def table(figures: Sequence[Figure]) -> str:
     """Return the figures as a Markdown table."""
-    rows = [["figure", "target", "measured: median (min to max)", "ratio to the echo", "verdict"]]
-    for figure in figures:
-        rows.append(
-            [
-                figure.name,
-                figure.target.text if figure.target else "-",
-                _spread(figure.values, figure.unit),
-                _spread(figure.ratios, "") if figure.ratios else "-",
-                figure.verdict + (f" ({figure.note})" if figure.note else ""),
-            ]
-        )
-    rows.insert(1, ["---"] * 5)
+    rows = [
+        ["figure", "target", "measured: median (min to max)", "ratio to the echo", "verdict"],
+        ["---"] * 5,
+    ]
+    rows += [
+        [
+            figure.name,
+            figure.target.text if figure.target else "-",
+            _spread(figure.values, figure.unit),
+            _spread(figure.ratios, "") if figure.ratios else "-",
+            figure.verdict + (f" ({figure.note})" if figure.note else ""),
+        ]
+        for figure in figures
+    ]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 

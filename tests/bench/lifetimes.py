@@ -43,7 +43,9 @@ def stop(bench: Bench) -> list[Figure]:
     """SIGTERM with hundreds of goals unfinished; the next start must finish every one of them."""
     links = min(100, bench.crowds[0])
     wall = Figure(
-        f"SIGTERM to exit, {links} links, goals under way", "s", target=Target("under 2 s", 2.0, of_ratio=False)
+        f"SIGTERM to exit, {links} links, goals under way",
+        "s",
+        target=Target("under 2 s", 2.0, of_ratio=False),
     )
     left = Figure("goals unfinished at exit, all completed by the next start", "goals")
     unmerged = Figure("write-ahead log left at exit, not merged into the database", "MB")
@@ -85,7 +87,12 @@ def status(bench: Bench) -> list[Figure]:
         for number in range(max(bench.rounds, 3) + 1):
             started = time.monotonic()
             ended = subprocess.run(
-                [str(command), "status"], env=variables, capture_output=True, text=True, timeout=60, check=False
+                [str(command), "status"],
+                env=variables,
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=False,
             )
             seconds = time.monotonic() - started
             if ended.returncode:
@@ -98,7 +105,9 @@ def status(bench: Bench) -> list[Figure]:
 def idle(bench: Bench) -> list[Figure]:
     """A daemon without clients, with a crowd that says nothing, and with that crowd asleep on disk."""
     links, state = bench.idle_links, bench.state()
-    empty = Figure("resident memory without clients", "MB", target=Target("at most 60 MB", 60.0, of_ratio=False))
+    empty = Figure(
+        "resident memory without clients", "MB", target=Target("at most 60 MB", 60.0, of_ratio=False)
+    )
     empty_cpu = Figure("CPU without clients", "% of a core")
     each = Figure(
         f"resident memory of an idle link, {links:,} attached",

@@ -245,7 +245,7 @@ class LoadProgram:
             self.pump(1.0)
             if self.lost or time.monotonic() > deadline:
                 raise LoadFailedError(
-                    f"{wanted - self.replies} links had no reply to {exchange.text[:60]!r}; {self.lost} were lost"
+                    f"{wanted - self.replies} links had no reply to {exchange.text[:60]!r}; {self.lost} lost"
                 )
         for link in self.links.values():
             link.due.clear()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from random import Random
 
-from tests.bench.bench import Bench
+from tests.bench.bench import Bench, Shape
 from tests.bench.disk import fdatasync_latencies
 from tests.bench.figures import Figure, Target
 from tests.bench.job import Exchange, Mode
@@ -16,7 +16,7 @@ WORDS = [f"{a}{b}{c}" for a in "bdfgklmnprst" for b in "aeiou" for c in ("n", "r
 
 
 def _text(seed: int, size: int) -> str:
-    random = Random(seed)  # noqa: S311  # the same text every time
+    random = Random(seed)  # the same text every time
     text = ""
     while len(text) < size:
         text += random.choice(WORDS) + " "
@@ -60,7 +60,7 @@ def ping(bench: Bench) -> list[Figure]:
     """Ping at one link (paced) and at each crowd (closed loop)."""
     alone = Figure("ping, 1 link at 400/s: median round trip", "ms")
     alone_cpu = Figure("ping, 1 link at 400/s: CPU a message", "us")
-    for echo, ours in bench.pairs(1, PING, mode=Mode.OPEN, rate=400.0):
+    for echo, ours in bench.pairs(1, PING, Shape(Mode.OPEN, rate=400.0)):
         alone.values.append(_milliseconds(ours.latencies.percentile(0.5)))
         alone.ratios.append(ours.latencies.percentile(0.5) / echo.latencies.percentile(0.5))
         _add_cpu(alone_cpu, echo, ours)
@@ -102,7 +102,7 @@ def create_long(bench: Bench) -> list[Figure]:
     rate = Figure(f"memory.create, {links:,} links, working memory full: acknowledged a second", "/s")
     # 50 memories are past the threshold of 0.75 of 64 entries.
     fill = [Exchange(CREATE.text.replace("{n}", f"fill-{n}"), CREATE.mark) for n in range(50)]
-    for echo, ours in bench.pairs(links, CREATE, prepare=fill):
+    for echo, ours in bench.pairs(links, CREATE, Shape(prepare=tuple(fill))):
         _add_rate(rate, echo, ours)
     return [rate]
 
@@ -121,7 +121,7 @@ def create_open(bench: Bench) -> list[Figure]:
     for _ in range(bench.rounds):
         sync = fdatasync_latencies(bench.directory, bench.disk_samples).percentile(0.99)
         rate = 0.7 * bench.ours(links, CREATE).rate
-        run = bench.ours(links, CREATE, mode=Mode.OPEN, rate=rate)
+        run = bench.ours(links, CREATE, Shape(Mode.OPEN, rate=rate))
         p99 = run.latencies.percentile(0.99)
         waits.values.append(_milliseconds(p99))
         median.values.append(_milliseconds(run.latencies.percentile(0.5)))
@@ -147,10 +147,12 @@ def goals(bench: Bench) -> list[Figure]:
     together = Target("at least 400/s", 400.0, at_least=True, of_ratio=False)
     alone = Target("under 15 ms", 15.0, of_ratio=False)
     figures = []
-    for name, goal in (("all three workers", GOAL), ("status only", LIGHT_GOAL)):
-        rate = Figure(f"goals of five tasks ({name}), {links:,} sessions: done a second", "/s", target=together)
-        cpu = Figure(f"goals of five tasks ({name}), {links:,} sessions: CPU a goal", "ms")
-        median = Figure(f"goal of five tasks ({name}), alone: median to its answer", "ms", target=alone)
+    for name, goal in (("five tasks, all workers", GOAL), ("five tasks, status only", LIGHT_GOAL)):
+        rate = Figure(
+            f"goals of five tasks ({name}), {links:,} sessions: done a second", "/s", target=together
+        )
+        cpu = Figure(f"goals ({name}), {links:,} sessions: CPU a goal", "ms")
+        median = Figure(f"goal ({name}), alone: median to its answer", "ms", target=alone)
         for _ in range(bench.rounds):
             run = bench.ours(links, goal)
             rate.values.append(run.rate)
@@ -169,7 +171,7 @@ def state(bench: Bench) -> list[Figure]:
         target=Target("at most 0.5 ms", 0.5, of_ratio=False),
     )
     for _ in range(bench.rounds):
-        cpu.values.append(_milliseconds(bench.ours(links, STATE, prepare=[PAUSED_GOAL]).cpu_each))
+        cpu.values.append(_milliseconds(bench.ours(links, STATE, Shape(prepare=(PAUSED_GOAL,))).cpu_each))
     return [cpu]
 
 
@@ -181,12 +183,10 @@ def attach(bench: Bench) -> list[Figure]:
         target=Target("at least 0.7 of the echo", 0.7, at_least=True),
     )
     cpu = Figure("attach: CPU each", "us")
-    size = Figure(
-        "session.ack: bytes", "B", target=Target("at most 2,048", 2_048.0, of_ratio=False)
-    )
+    size = Figure("session.ack: bytes", "B", target=Target("at most 2,048", 2_048.0, of_ratio=False))
     for _ in range(bench.rounds):
-        size.values.append(float(bench.ours(1, PING, warm_seconds=0.0, seconds=0.2).welcome_bytes))
-    for echo, ours in bench.pairs(0, PING, mode=Mode.ATTACH, in_flight=32):
+        size.values.append(float(bench.ours(1, PING, Shape(warm_seconds=0.0, seconds=0.2)).welcome_bytes))
+    for echo, ours in bench.pairs(0, PING, Shape(Mode.ATTACH, in_flight=32)):
         _add_rate(rate, echo, ours)
         _add_cpu(cpu, echo, ours)
     return [rate, cpu, size]

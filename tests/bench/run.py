@@ -77,19 +77,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m tests.bench.run", description=__doc__, allow_abbrev=False)
-    parser.add_argument("--smoke", action="store_true", help="only prove that everything runs, in under a minute")
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.bench.run", description=__doc__, allow_abbrev=False
+    )
+    parser.add_argument("--smoke", action="store_true", help="only prove that everything runs")
     parser.add_argument(
-        "--only", action="append", choices=SCENARIOS, metavar="NAME", help=f"one of {', '.join(SCENARIOS)}; repeatable"
+        "--only",
+        action="append",
+        choices=SCENARIOS,
+        metavar="NAME",
+        help=f"one of {', '.join(SCENARIOS)}; repeatable",
     )
     parser.add_argument("--rounds", type=int, default=5, help="rounds of each pair (default: 5)")
     parser.add_argument("--seconds", type=float, default=3.0, help="length of a window (default: 3)")
     parser.add_argument(
         "--links", type=int, action="append", help="crowds instead of 100, 1000 and 10000; repeatable"
     )
-    parser.add_argument("--programs", type=int, default=1, help="load processes that share the links (default: 1)")
     parser.add_argument(
-        "--directory", type=Path, help="where daemons keep their state: the disk that is measured (default: temporary)"
+        "--programs", type=int, default=1, help="load processes sharing the links (default: 1)"
+    )
+    parser.add_argument(
+        "--directory",
+        type=Path,
+        help="where daemons keep their state: the disk that is measured (default: temporary)",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure of every round")
     return parser
@@ -111,7 +121,12 @@ def _bench(options: argparse.Namespace, directory: Path, cores: Sequence[int]) -
             goals_at_stop=2,
         )
     bench = Bench(
-        directory, cores[0], cores[-1], rounds=options.rounds, seconds=options.seconds, programs=options.programs
+        directory,
+        cores[0],
+        cores[-1],
+        rounds=options.rounds,
+        seconds=options.seconds,
+        programs=options.programs,
     )
     if options.links:
         bench.crowds = tuple(options.links)
@@ -121,8 +136,9 @@ def _bench(options: argparse.Namespace, directory: Path, cores: Sequence[int]) -
 def _surroundings(bench: Bench, cores: Sequence[int]) -> list[str]:
     alone = "" if bench.server_core != bench.load_core else " (one core only: the load takes from the server)"
     return [
-        f"{platform.python_implementation()} {platform.python_version()}, {platform.system()} {platform.release()}, "
-        f"{len(cores)} cores, load average {os.getloadavg()[0]:.2f} at the start",
+        f"{platform.python_implementation()} {platform.python_version()}, "
+        f"{platform.system()} {platform.release()}, {len(cores)} cores, "
+        f"load average {os.getloadavg()[0]:.2f} at the start",
         f"server on core {bench.server_core}, load program on core {bench.load_core}{alone}; "
         f"state on {proc.file_system(bench.directory)}",
     ]

@@ -66,7 +66,9 @@ def _settle(core: int) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def _start(command: list[str], core: int, directory: Path, errors: Path) -> tuple[subprocess.Popen[str], float]:
+def _start(
+    command: list[str], core: int, directory: Path, errors: Path
+) -> tuple[subprocess.Popen[str], float]:
     with errors.open("ab") as log:
         started = time.monotonic()
         process = subprocess.Popen(
