@@ -65,7 +65,7 @@ def chats_full(step: Step, link: LinkKey, request: str) -> bool:
     waiting = len(step.state.chats)
     if waiting < step.state.rules.chats_queued:
         return False
-    message = f"{waiting} messages of this session wait for an answer; try again later."
+    message = f"This session's queue of unanswered messages is full ({waiting}); try again later."
     step.refuse(link, request, message, Code.QUEUE_FULL, RETRY_MS)
     return True
 
@@ -75,6 +75,6 @@ def goals_full(step: Step, link: LinkKey, request: str) -> bool:
     waiting = len(step.state.goals)
     if waiting < step.state.rules.goals_queued:
         return False
-    message = f"{waiting} goals of this session have not ended; try again later."
+    message = f"This session's queue of goals is full ({waiting}); try again later."
     step.refuse(link, request, message, Code.QUEUE_FULL, RETRY_MS)
     return True

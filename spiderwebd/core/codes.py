@@ -129,13 +129,13 @@ class SpiderwebError(Exception):
             self.code = code
 
 
-class Refused(SpiderwebError):  # noqa: N818 - an answer to a client, not a fault
+class Refused(SpiderwebError):
     """A client asked for what it cannot have; nothing changed."""
 
     code = Code.BAD_FRAME
 
 
-class StorageUnavailable(SpiderwebError):  # noqa: N818 - named as its code is
+class StorageUnavailable(SpiderwebError):
     """The store cannot take more; the disk is full or failing."""
 
     code = Code.STORAGE_UNAVAILABLE

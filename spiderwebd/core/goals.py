@@ -20,7 +20,7 @@ from spiderwebd.core.report import goal_report
 from spiderwebd.core.saturation import forget_saturation, tell_saturation
 from spiderwebd.core.state import State, Step
 from spiderwebd.core.telling import tell_answer, tell_plan, tell_progress, tell_state, tell_status
-from spiderwebd.core.upkeep import keep_within_budget
+from spiderwebd.core.upkeep import MANAGER_REQUEST, fit_budget, keep_within_budget
 
 OUTCOMES = {
     TaskState.COMPLETE: RequestState.ANSWERED,
@@ -225,7 +225,7 @@ def _note_blocked(state: State, goal: Goal) -> None:
 
 
 def recover(step: Step) -> None:
-    """After a restart: say what was interrupted, and queue again what may be run twice.
+    """After waking: say what a crash interrupted, and queue again what may be run twice.
 
     A task whose effect might be done twice (append, move, delete), or that was interrupted
     `rules.attempts` times, ends blocked with code interrupted instead.
@@ -240,6 +240,8 @@ def recover(step: Step) -> None:
     if state.mode == "paused":
         step.starts.append(Hold(closed=True))
     advance(step)
+    fit_budget(step)
+    keep_within_budget(step, MANAGER_REQUEST, "restart")
 
 
 def _take_up_again(step: Step, goal: Goal, task: Task) -> None:

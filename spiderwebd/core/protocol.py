@@ -157,11 +157,6 @@ class SessionHistory(ClientFrame):
     agent_id: Annotated[str, OrDefault] = "default"
     limit: HistoryLimit = DEFAULT_HISTORY
 
-    @property
-    def bounded_limit(self) -> int:
-        """The limit, under the name that session/lookups uses."""
-        return self.limit
-
 
 class SessionRestore(ClientFrame):
     """The newest session of one agent that a client could attach to."""

@@ -36,10 +36,10 @@ def tell_saturation(step: Step, goal: Goal, dropped: int) -> None:
 
 
 def tell_prolonged(step: Step, request: str) -> None:
-    """Say once that saturation lasts, while work is really waiting."""
+    """Say once that saturation lasts; its figures are forgotten when nothing waits any more."""
     state = step.state
     saturated = state.beat.get("saturated")
-    if not isinstance(saturated, dict) or saturated["told"] or not state.goals:
+    if not isinstance(saturated, dict) or saturated["told"]:
         return
     lasted = step.now_ms - saturated["since_ms"]
     if lasted < PROLONGED_MS:

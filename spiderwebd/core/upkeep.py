@@ -12,6 +12,9 @@ from spiderwebd.core.memory_events import keep, memory_event, tell_evictions
 from spiderwebd.core.records import ArchiveRecord
 from spiderwebd.core.state import Step
 
+MANAGER_REQUEST = "memory-manager"
+"""Request of the events that no client's request caused."""
+
 SNAPSHOT_REASON = "memory-manager auto snapshot"
 """Compatibility 3.5."""
 
@@ -21,9 +24,10 @@ def keep_within_budget(step: Step, request: str, trigger: str = "turn") -> None:
 
     One run makes at most `Thresholds.batch` summaries; none while a chat's answer is being made.
     """
-    _apply_budget(step)
-    tell_evictions(step, request)
     state, ram = step.state, step.state.ram
+    if ram.budget != state.rules.budget:
+        fit_budget(step)
+    tell_evictions(step, request)
     if state.answering or not due(ram, state.rules.thresholds):
         return
     before = {"entries": ram.active_count, "bytes": ram.active_bytes}
@@ -57,8 +61,6 @@ def keep_within_budget(step: Step, request: str, trigger: str = "turn") -> None:
     step.journal(frame)
 
 
-def _apply_budget(step: Step) -> None:
-    """Live within the configured budget when a reload changed it."""
-    state = step.state
-    if state.ram.budget != state.rules.budget:
-        keep(step, state.ram.fit(step.now_ms, state.rules.budget))
+def fit_budget(step: Step) -> None:
+    """Live within the configured budget, which may have become smaller by a reload or since a restart."""
+    keep(step, step.state.ram.fit(step.now_ms, step.state.rules.budget))

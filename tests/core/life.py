@@ -122,8 +122,10 @@ class Life:
         self.starts: list[Start] = []
         """Every start there ever was."""
         self.running: dict[tuple[int, int], StartTask] = {}
-        self.answering: Chat | None = None
-        self.fetches: list[Fetch] = []
+        self.in_flight: list[Chat] = []
+        """Chats whose answers are being made; a reset abandons one without stopping it."""
+        self.fetches: list[tuple[Fetch, EntryRecord | None]] = []
+        """What is to be read from the LTM, and what stood there when that was asked."""
         self.gate_closed = False
         self._ids = 0
 
@@ -151,9 +153,9 @@ class Life:
                 for place in [place for place in self.running if place[0] == start.goal_id]:
                     del self.running[place]
             case StartChat():
-                self.answering = start.chat
+                self.in_flight.append(start.chat)
             case Fetch():
-                self.fetches.append(start)
+                self.fetches.append((start, self.rows.entries.get(start.memory_id)))
             case Hold():
                 self.gate_closed = start.closed
             case _:
@@ -180,10 +182,8 @@ class Life:
         return self.send({"type": "agent.control", "id": request, "action": action, **more})
 
     def answer(self, text: str) -> list[Frame]:
-        """Answer the chat that is being answered."""
-        chat, told = self.answering, len(self.frames)
-        assert chat is not None
-        self.answering = None
+        """Answer the oldest chat that is being answered."""
+        chat, told = self.in_flight.pop(0), len(self.frames)
         self.do(lambda step: turn.chat_answered(step, chat.request, text))
         return self.frames[told:]
 
@@ -192,32 +192,31 @@ class Life:
         told = len(self.frames)
         kind = self.state.goals[goal_id].task(task_id).kind
         del self.running[goal_id, task_id]
-        self.do(
-            lambda step: goals.task_ended(step, goal_id, task_id, outcome or complete(f"{kind}: done"))
-        )
+        self.do(lambda step: goals.task_ended(step, goal_id, task_id, outcome or complete(f"{kind}: done")))
         return self.frames[told:]
 
-    def fetch(self) -> list[Frame]:
-        """Do the oldest fetch; return every frame that came of it."""
-        journalled, replied = len(self.frames), len(self.replies)
-        self.give(self.fetches.pop(0))
-        return self.frames[journalled:] + self.replies[replied:]
+    def fetch(self, *, early: bool = False) -> list[Frame]:
+        """Do the oldest fetch; return every frame that came of it.
 
-    def give(self, fetch: Fetch, record: EntryRecord | None = None) -> None:
-        """Hand a fetch its memory; as the rows have it now, unless another is given."""
-        found = record or self.rows.entries.get(fetch.memory_id)
+        `early`: it was read when it was asked for, and what happened since is not in it.
+        """
+        journalled, replied = len(self.frames), len(self.replies)
+        fetch, found = self.fetches.pop(0)
+        if not early:
+            found = self.rows.entries.get(fetch.memory_id)
         self.do(
             lambda step: remembering.fetched(
                 step, fetch.link, fetch.request, fetch.frame, fetch.payload, found
             )
         )
+        return self.frames[journalled:] + self.replies[replied:]
 
     def crash(self) -> list[Frame]:
         """Lose everything but the rows, and start again; return what is told then."""
         told = len(self.frames)
         self.running.clear()
         self.fetches.clear()
-        self.answering = None
+        self.in_flight.clear()
         self.gate_closed = False
         image = self.rows.image()
         beat = as_object(from_json(image.session.extra))
