@@ -71,6 +71,11 @@ class FrameDecoder(FrameBounds):
         self._frame: tuple[int, int, bytes] | None = None
         self._message_parts: tuple[list[str], codecs.IncrementalDecoder] | None = None
 
+    @property
+    def inside(self) -> bool:
+        """Whether a frame has begun and not ended."""
+        return self._frame is not None
+
     def feed(self, data: bytes | bytearray, now: float) -> list[FrameEvent]:
         """Take the next bytes of the stream; return the events that they complete, in order."""
         if self.verdict is not None or (self.close_seen and self._frame is None):
@@ -109,7 +114,11 @@ class FrameDecoder(FrameBounds):
                 if start > end:
                     self.verdict = _malformed(first, second, None)
                     break
-                self.verdict = self.judge(first, length) or _malformed(first, second, length)
+                self.verdict = (
+                    self.judge(first, length)
+                    or _malformed(first, second, length)
+                    or self._out_of_turn(first & 0x0F)
+                )
                 if self.verdict is not None:
                     return events
                 key = bytes(data[start - 4 : start])
@@ -121,7 +130,7 @@ class FrameDecoder(FrameBounds):
             self._frame = None
             payload = _unmask(data[start:stop], key)
             position = stop
-            if first == _WHOLE_TEXT and self._message_parts is None:
+            if first == _WHOLE_TEXT:
                 try:
                     events.append(str(payload, "utf-8"))
                 except UnicodeDecodeError as fault:
@@ -137,6 +146,14 @@ class FrameDecoder(FrameBounds):
             self._kept = bytearray(data[position:])
         return events
 
+    def _out_of_turn(self, opcode: int) -> Verdict | None:
+        """Check that messages do not mix (RFC 6455 section 5.4)."""
+        if opcode == TEXT and self._message_parts is not None:
+            return _broken("a new message began inside another")
+        if opcode == CONTINUATION and self._message_parts is None:
+            return _broken("a continuation of no message")
+        return None
+
     def _special(self, first: int, payload: bytes) -> FrameEvent | None:
         opcode = first & 0x0F
         if opcode == PING:
@@ -149,14 +166,9 @@ class FrameDecoder(FrameBounds):
 
     def _fragment(self, first: int, payload: bytes) -> str | None:
         """Take a frame of a fragmented message; UTF-8 is checked piece by piece."""
-        begins, message = first & 0x0F == TEXT, self._message_parts
-        if begins == (message is not None):
-            said = "a new message began inside another" if begins else "a continuation of no message"
-            self.verdict = _broken(said)
-            return None
-        if message is None:
-            self._message_parts = message = ([], _Decoder())
-        parts, utf8 = message
+        if self._message_parts is None:
+            self._message_parts = ([], _Decoder())
+        parts, utf8 = self._message_parts
         final = first >= FINAL
         try:
             parts.append(utf8.decode(payload, final))

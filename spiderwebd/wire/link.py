@@ -1,9 +1,15 @@
 """One websocket link, and the only module that knows trio-websocket.
 
-What trio-websocket 0.12.2 gets wrong is met here and in `streams`: its reader lives in an outer
-nursery of its own, so that a close handshake can finish while our tasks end; one task is the only
-sender of messages; a write that misses its deadline ends the link, never skips a frame; a peer that
-breaks the protocol is told so by a close frame.
+trio-websocket answers every upgrade. What follows goes one of two ways, by LinkLimits.fast:
+
+* fast: its reader is ended before it has read a frame, and `reading` and `writing` take the stream over.
+  Nothing of its inside is touched, so nothing hangs on its version; its objects are freed.
+* plain: it carries the frames as well. What 0.12.2 gets wrong there is met here and in `streams`: its
+  reader lives in an outer nursery, so that a close handshake can finish while our tasks end, and a peer
+  that breaks the protocol is told so by a close frame.
+
+On both, there is one sender of messages at a time, and a write that misses its deadline ends the link,
+never skips a frame.
 """
 
 from __future__ import annotations
@@ -11,27 +17,23 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any
 
 import trio
 import trio.abc
 import trio_websocket
 
-from spiderwebd.core.codes import CLOSE_MEANINGS, Close
-from spiderwebd.wire.framing import FrameLimits, cut_reason
+from spiderwebd.core.codes import Close
+from spiderwebd.wire.ending import ABNORMAL, LOST, EndedBy, LinkEnd, by_daemon
+from spiderwebd.wire.framing import FrameLimits, close_frame
 from spiderwebd.wire.listen import Peer
 from spiderwebd.wire.outbox import Outbox
+from spiderwebd.wire.reading import READ_AHEAD, RECEIVE_BYTES, MessageReader, Receive
 from spiderwebd.wire.streams import LinkStream, close_lingering
+from spiderwebd.wire.writing import FrameWriter
 
-ABNORMAL = 1006
-"""RFC 6455 section 7.4.1: no close frame came. Never sent, only reported."""
-
-MESSAGES_READ_AHEAD = 16
-RECEIVE_BYTES = 65_536
-"""At 4096, the default, messages of 100 KB cost two to three times the CPU; small ones cost the same."""
+__all__ = ["EndedBy", "Link", "LinkEnd", "LinkLimits"]
 
 _NUMBERS = itertools.count(1)
 _CLOSED = (trio_websocket.ConnectionClosed, trio.BrokenResourceError, trio.ClosedResourceError)
@@ -47,31 +49,33 @@ class LinkLimits:
     open_seconds: float = 5.0
     """For answering the upgrade."""
     write_seconds: float = 20.0
-    """For one frame; a peer that takes longer has stopped reading."""
+    """For one frame, or for 64 KiB of frames; a peer that takes longer has stopped reading."""
     close_seconds: float = 2.0
     """From asking for the end to the closed socket: last frames, close handshake, linger."""
-
-
-class EndedBy(StrEnum):
-    """Who brought a link's end about."""
-
-    DAEMON = "daemon"
-    PEER = "peer"
-    NETWORK = "network"
-
-
-@dataclass(frozen=True, slots=True)
-class LinkEnd:
-    """How a link ended, for the log and the metrics."""
-
-    code: int
-    """Websocket close code; 1006 when the socket just went."""
-    reason: str
-    by: EndedBy
+    fast: bool = True
+    """Carry frames by our own codec; False leaves them to trio-websocket."""
 
 
 class Link:
     """A websocket connection after the door: texts in by a callback, texts out by an outbox."""
+
+    __slots__ = (
+        "_close_by",
+        "_discarding",
+        "_fault",
+        "_incoming",
+        "_limits",
+        "_ping_due",
+        "_ran",
+        "_scope",
+        "_transport",
+        "_writer",
+        "end",
+        "id",
+        "outbox",
+        "peer",
+        "pinged_at",
+    )
 
     def __init__(self, stream: trio.abc.Stream, peer: Peer, limits: LinkLimits) -> None:
         """Prepare a link on a stream that stands before its checked upgrade request.
@@ -86,9 +90,14 @@ class Link:
         self.pinged_at = -math.inf
         """When a ping was last asked for (seconds, trio's clock)."""
         self._limits = limits
-        self._stream = LinkStream(stream, limits.frames, write_seconds=limits.write_seconds)
+        self._transport = stream
+        self._incoming: LinkStream | MessageReader = LinkStream(
+            stream, limits.frames, write_seconds=limits.write_seconds
+        )
+        self._writer: FrameWriter | None = None
         self._close_by = math.inf
         self._scope: trio.CancelScope | None = None
+        self._ran = False
         self._ping_due = False
         self._discarding = False
         self._fault: Exception | None = None
@@ -96,20 +105,21 @@ class Link:
     @property
     def heard_at(self) -> float:
         """When the peer last sent anything, pongs included (seconds, trio's clock)."""
-        return self._stream.heard_at
+        return self._incoming.heard_at
 
     @property
     def frames_received(self) -> int:
         """Frames the peer sent, control frames included."""
-        return self._stream.meter.frames
+        return self._incoming.meter.frames
 
     def send(self, text: str) -> bool:
-        """Queue one text message; never waits.
+        """Write one text message or queue it; never waits.
 
         False when the link takes no more: it has ended, or it was too far behind and ends now
         with 4413, to be resumed by its client.
         """
-        if self.outbox.push(text):
+        writer = self._writer
+        if self.outbox.push(text) if writer is None else writer.send(text):
             return True
         self.close(Close.SLOW_CONSUMER, flush=False)
         return False
@@ -117,6 +127,9 @@ class Link:
     def ping(self) -> None:
         """Ask for a websocket ping; never waits. An answer shows in `heard_at`."""
         self.pinged_at = trio.current_time()
+        if self._writer is not None:
+            self._writer.ping()
+            return
         self._ping_due = True
         self.outbox.wake()
 
@@ -126,54 +139,139 @@ class Link:
         With `flush`, what waits in the outbox is sent before the close frame, as far as
         close_seconds allow; without, only the frame being written is finished.
         """
-        self._begin_end(_by_daemon(code, reason), flush=flush)
+        self._begin_end(by_daemon(code, reason), flush=flush)
 
     async def drained(self) -> bool:
         """Wait until all that was sent so far is written; False when the link has ended instead."""
         return await self.outbox.drained()
 
-    async def run(self, receive: Callable[[str], Awaitable[None]]) -> LinkEnd:
+    async def run(self, receive: Receive) -> LinkEnd:
         """Serve the link until either side ends it; the stream is closed then.
 
-        `receive` gets each text message, in order, one at a time; while it waits, the peer is held
-        back by TCP, and it is cancelled when the link ends meanwhile. An exception from it closes
-        the link with 1011 and is raised here afterwards.
+        `receive` gets each text message, in order, one at a time: it takes it at once and returns None,
+        which is cheapest, or returns an awaitable. While that waits, the peer is held back by TCP; it is
+        cancelled when the link ends meanwhile. An exception closes the link with 1011 and is raised here
+        afterwards.
 
         Cancelled, the link says 1001 if it still can, and closes within close_seconds.
         """
-        websocket = None
+        stream = self._incoming
+        if self._ran or not isinstance(stream, LinkStream):
+            raise RuntimeError(f"{self.id} ran before; a link runs once")
+        self._ran = True
+        carry = self._carry_fast if self._limits.fast else self._carry_plain
         try:
-            async with trio.open_nursery() as reader:
-                try:
-                    websocket = await self._open(reader)
-                    if websocket is not None:
-                        await self._talk(websocket, receive)
-                finally:
-                    # Cancelled from outside, the library's reader is gone and waits for nobody.
-                    alone = trio.current_effective_deadline() == -math.inf
-                    end = self._begin_end(_by_daemon(Close.GOING_AWAY), flush=False)
-                    with trio.move_on_at(self._close_by, shield=True):
-                        await self._say_goodbye(websocket, end, alone=alone)
-                    reader.cancel_scope.cancel(reason=f"{self.id} has ended")
+            end = await carry(stream, receive)
         finally:
             with trio.move_on_at(self._close_by, shield=True), contextlib.suppress(*_CLOSED):
-                if self._stream.meter.close_seen:
+                if self._incoming.meter.close_seen:
                     # The peer has nothing more to say, and the server closes first (RFC 6455 7.1.1).
-                    await self._stream.transport.aclose()
+                    await self._transport.aclose()
                 else:
-                    await close_lingering(self._stream.transport)
+                    await close_lingering(self._transport)
         if self._fault is not None:
             raise self._fault
         return end
 
-    async def _open(self, reader: trio.Nursery) -> Any:
+    # The fast path
+
+    async def _carry_fast(self, stream: LinkStream, receive: Receive) -> LinkEnd:
+        try:
+            async with trio.open_nursery() as handshake:
+                opened = await self._open(handshake, stream) is not None
+                # Its reader waits for `upgraded`, and so has read nothing behind the head.
+                handshake.cancel_scope.cancel(reason=f"{self.id} is open")
+            if opened:
+                await self._converse(*stream.hand_over(), receive)
+        finally:
+            alone = trio.current_effective_deadline() == -math.inf
+            end = self._begin_end(by_daemon(Close.GOING_AWAY), flush=False)
+            with trio.move_on_at(self._close_by, shield=True), contextlib.suppress(*_CLOSED):
+                await self._part(end, alone=alone)
+        return end
+
+    async def _converse(self, transport: trio.abc.Stream, held: bytes, receive: Receive) -> None:
+        """Run both directions over the stream itself."""
+        self._transport = transport
+        writer = FrameWriter(
+            transport,
+            self.outbox,
+            write_seconds=self._limits.write_seconds,
+            finished=self._all_written,
+            fault=self._fail,
+        )
+        reader = MessageReader(
+            transport,
+            held,
+            self._limits.frames,
+            writer,
+            receive=receive,
+            going_on=self._going_on,
+            fault=self._fail,
+        )
+        self._writer, self._incoming = writer, reader
+        try:
+            async with trio.open_nursery() as nursery:
+                self._scope = nursery.cancel_scope
+                self._scope.deadline = self._close_by
+                writer.open(nursery)
+                await reader.run(nursery)
+                if self.end is None:
+                    self._begin_end(_how_the_peer_ended(reader), flush=False)
+        finally:
+            writer.shut()
+
+    def _going_on(self) -> bool:
+        return self.end is None
+
+    def _all_written(self) -> None:
+        """Nothing is left to write, or it cannot be written."""
+        if self._writer is not None and self._writer.stalled:
+            self._begin_end(by_daemon(Close.SLOW_CONSUMER), flush=False)
+        elif self._writer is not None and self._writer.broken:
+            self._begin_end(LOST, flush=False)
+        if self._scope is not None:
+            self._scope.cancel(reason=f"{self.id} has nothing left to send")
+
+    async def _part(self, end: LinkEnd, *, alone: bool) -> None:
+        """Send the close frame if the stream is whole, and await the answer of an honest peer."""
+        await trio.lowlevel.checkpoint()
+        writer, reader = self._writer, self._incoming
+        if writer is None or not isinstance(reader, MessageReader):
+            return
+        if reader.peer_gone or writer.broken or writer.torn:
+            return
+        await writer.say(close_frame(end.code, end.reason))
+        if not alone:
+            await reader.await_close()
+
+    # The plain path
+
+    async def _carry_plain(self, stream: LinkStream, receive: Receive) -> LinkEnd:
+        websocket = None
+        async with trio.open_nursery() as reader:
+            try:
+                websocket = await self._open(reader, stream)
+                if websocket is not None:
+                    stream.upgraded()
+                    await self._talk(websocket, stream, receive)
+            finally:
+                # Cancelled from outside, the library's reader is gone and waits for nobody.
+                alone = trio.current_effective_deadline() == -math.inf
+                end = self._begin_end(by_daemon(Close.GOING_AWAY), flush=False)
+                with trio.move_on_at(self._close_by, shield=True):
+                    await self._say_goodbye(websocket, stream, end, alone=alone)
+                reader.cancel_scope.cancel(reason=f"{self.id} has ended")
+        return end
+
+    async def _open(self, reader: trio.Nursery, stream: LinkStream) -> Any:
         """Answer the upgrade; None when the peer went away or the answer took too long."""
         websocket = None
         with trio.move_on_after(self._limits.open_seconds) as deadline:
             request = await trio_websocket.wrap_server_stream(
                 reader,
-                self._stream,
-                message_queue_size=MESSAGES_READ_AHEAD,
+                stream,
+                message_queue_size=READ_AHEAD,
                 max_message_size=self._limits.frames.message_bytes,
                 receive_buffer_size=RECEIVE_BYTES,
             )
@@ -184,31 +282,32 @@ class Link:
         if deadline.cancelled_caught:
             self._begin_end(LinkEnd(ABNORMAL, "no upgrade in time", EndedBy.NETWORK), flush=False)
             return None
-        self._stream.upgraded()
         return websocket
 
-    async def _talk(self, websocket: Any, receive: Callable[[str], Awaitable[None]]) -> None:
+    async def _talk(self, websocket: Any, stream: LinkStream, receive: Receive) -> None:
         """Run both directions. The writer's end is the end: it finishes the frame in hand first."""
         async with trio.open_nursery() as nursery:
             self._scope = nursery.cancel_scope
             self._scope.deadline = self._close_by
-            nursery.start_soon(self._write, websocket, nursery.cancel_scope, name=f"{self.id} writer")
-            await self._read(websocket, receive)
+            nursery.start_soon(self._write, websocket, stream, nursery.cancel_scope, name=f"{self.id} writer")
+            await self._read(websocket, stream, receive)
 
-    async def _read(self, websocket: Any, receive: Callable[[str], Awaitable[None]]) -> None:
+    async def _read(self, websocket: Any, stream: LinkStream, receive: Receive) -> None:
         await trio.lowlevel.checkpoint()
         try:
             while self.end is None:
                 try:
                     message = await websocket.get_message()
                 except trio_websocket.ConnectionClosed:
-                    self._begin_end(self._how_it_ended(websocket), flush=False)
+                    self._begin_end(_how_it_ended(websocket, stream), flush=False)
                     return
-                await receive(message)
+                waiting = receive(message)
+                if waiting is not None:
+                    await waiting
         except Exception as fault:
             self._fail(fault)
 
-    async def _write(self, websocket: Any, talk: trio.CancelScope) -> None:
+    async def _write(self, websocket: Any, stream: LinkStream, talk: trio.CancelScope) -> None:
         outbox = self.outbox
         await trio.lowlevel.checkpoint()
         try:
@@ -216,7 +315,7 @@ class Link:
                 batch = await outbox.next_batch()
                 if self._ping_due:
                     self._ping_due = False
-                    await self._stream.send_ping()
+                    await stream.send_ping()
                 for text in batch:
                     await websocket.send_message(text)
                     if self._cut_short():
@@ -224,7 +323,7 @@ class Link:
                 if outbox.closed and not batch:
                     break
         except _CLOSED:
-            self._begin_end(self._how_it_ended(websocket), flush=False)
+            self._begin_end(_how_it_ended(websocket, stream), flush=False)
         except Exception as fault:
             self._fail(fault)
         talk.cancel(reason=f"{self.id} has nothing left to send")
@@ -247,25 +346,15 @@ class Link:
         self.outbox.close(discard=not flush)
         if self._scope is not None:
             self._scope.deadline = self._close_by
+        if self._writer is not None:
+            if not flush:
+                self._writer.cut()
+            self._writer.release()
         return end
 
-    def _how_it_ended(self, websocket: Any) -> LinkEnd:
-        """Say how the stream ended when nobody here asked for it."""
-        stream = self._stream
-        if stream.stalled:
-            return _by_daemon(Close.SLOW_CONSUMER)
-        if stream.meter.verdict is not None:
-            return _by_daemon(stream.meter.verdict.code, stream.meter.verdict.reason)
-        closed = websocket.closed
-        if closed is None or stream.peer_gone:
-            return LinkEnd(ABNORMAL, "the connection was lost", EndedBy.NETWORK)
-        by = EndedBy.PEER if stream.meter.close_seen else EndedBy.DAEMON
-        return LinkEnd(closed.code, closed.reason or "", by)
-
-    async def _say_goodbye(self, websocket: Any, end: LinkEnd, *, alone: bool) -> None:
+    async def _say_goodbye(self, websocket: Any, stream: LinkStream, end: LinkEnd, *, alone: bool) -> None:
         """Send the close frame if the stream is whole and none was sent, and await the answer."""
         await trio.lowlevel.checkpoint()
-        stream = self._stream
         if websocket is None or stream.peer_gone or stream.close_sent:
             return
         try:
@@ -278,5 +367,23 @@ class Link:
             pass  # It left meanwhile, or a torn frame lets nothing follow.
 
 
-def _by_daemon(code: Close, reason: str = "") -> LinkEnd:
-    return LinkEnd(int(code), cut_reason(reason or CLOSE_MEANINGS[code]), EndedBy.DAEMON)
+def _how_the_peer_ended(reader: MessageReader) -> LinkEnd:
+    """Say how the fast path's stream ended when nobody here asked for it."""
+    if reader.meter.verdict is not None:
+        return by_daemon(reader.meter.verdict.code, reader.meter.verdict.reason)
+    if reader.close is not None:
+        return LinkEnd(reader.close.code, reader.close.reason, EndedBy.PEER)
+    return LOST
+
+
+def _how_it_ended(websocket: Any, stream: LinkStream) -> LinkEnd:
+    """Say how the plain path's stream ended when nobody here asked for it."""
+    if stream.stalled:
+        return by_daemon(Close.SLOW_CONSUMER)
+    if stream.meter.verdict is not None:
+        return by_daemon(stream.meter.verdict.code, stream.meter.verdict.reason)
+    closed = websocket.closed
+    if closed is None or stream.peer_gone:
+        return LOST
+    by = EndedBy.PEER if stream.meter.close_seen else EndedBy.DAEMON
+    return LinkEnd(closed.code, closed.reason or "", by)

@@ -13,7 +13,7 @@ BATCH_FRAMES = 64
 class Outbox:
     """Frames for one link, in order; none is ever dropped from the middle.
 
-    One task takes batches, anybody in the same trio thread pushes. A batch that was taken counts
+    One sender takes batches, anybody in the same trio thread pushes. A batch that was taken counts
     against both bounds until the next one is asked for, which says that it was written.
     """
 
@@ -83,28 +83,44 @@ class Outbox:
         self._tell_progress()
 
     async def next_batch(self) -> list[str]:
-        """Wait for frames and take up to BATCH_FRAMES of them.
+        """Wait for frames and take up to BATCH_FRAMES of them, as `take` does.
 
-        Asking again says that the last batch was written. Empty when woken for another reason;
-        empty for good once closed. Only one task may wait here.
+        Empty when woken for another reason; empty for good once closed. Only one task may wait here.
         """
-        if self._taken_frames:
-            self._written += self._taken_frames
-            self.bytes -= self._taken_bytes
-            self._taken_frames = self._taken_bytes = 0
-            self._tell_progress()
+        self._count_written()
         if self._waiting or self._closed:
             await trio.lowlevel.checkpoint()
         else:
             self._wake = trio.Event()
             await self._wake.wait()
+        return self.take(BATCH_FRAMES, self._max_bytes)
+
+    def take(self, max_frames: int, max_bytes: int) -> list[str]:
+        """Take what waits, up to both bounds but one frame at least; empty when nothing waits.
+
+        Asking again says that the last batch was written.
+        """
+        self._count_written()
         batch: list[str] = []
-        while self._waiting and len(batch) < BATCH_FRAMES:
-            text, size = self._waiting.popleft()
+        if not self._waiting:
+            return batch
+        taken = 0
+        while self._waiting and len(batch) < max_frames:
+            text, size = self._waiting[0]
+            if batch and taken + size > max_bytes:
+                break
+            self._waiting.popleft()
             batch.append(text)
-            self._taken_bytes += size
-        self._taken_frames = len(batch)
+            taken += size
+        self._taken_frames, self._taken_bytes = len(batch), taken
         return batch
+
+    def _count_written(self) -> None:
+        if self._taken_frames:
+            self._written += self._taken_frames
+            self.bytes -= self._taken_bytes
+            self._taken_frames = self._taken_bytes = 0
+            self._tell_progress()
 
     async def drained(self) -> bool:
         """Wait until all that was pushed so far is written, so that a replay can come in pages.

@@ -22,6 +22,10 @@ class ReplayStream(trio.abc.Stream):
         self.transport = transport
         self._replay = replay
 
+    def bare(self) -> trio.abc.Stream:
+        """Return the transport itself once all was given back, else this stream."""
+        return self if self._replay else self.transport
+
     @override
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
         if self._replay:
@@ -79,6 +83,15 @@ class LinkStream(trio.abc.Stream):
     def upgraded(self) -> None:
         """Say that the upgrade was answered: from now on frames flow."""
         self._upgraded.set()
+
+    def hand_over(self) -> tuple[trio.abc.Stream, bytes]:
+        """Give up the stream behind the answered head: the transport, and what came with the head.
+
+        To be called instead of `upgraded`, when nobody reads here any more.
+        """
+        transport = self.transport
+        held, self._held = bytes(self._held), b""
+        return transport.bare() if isinstance(transport, ReplayStream) else transport, held
 
     @override
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:

@@ -6,8 +6,10 @@ idle link has none. What waits is joined into one write.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
+from itertools import accumulate
 
 import trio
 import trio.abc
@@ -74,7 +76,7 @@ class FrameWriter:
         self._ping_due = False
         self._batch = b""
         self._sent = 0
-        self._ends: list[int] = []
+        self._ends: tuple[int, ...] = ()
         self.torn = False
         """Whether a frame was begun and not finished; nothing may follow it."""
         self.stalled = False
@@ -89,7 +91,7 @@ class FrameWriter:
         """Write or queue one text message; False when the outbox is full or closed."""
         if not self._outbox.push(text):
             return False
-        if not self._held:
+        if not self._held or len(self._outbox) >= BATCH_FRAMES:
             self.flush()
         return True
 
@@ -115,10 +117,14 @@ class FrameWriter:
 
     def cut(self) -> None:
         """Write no more than the frame that was begun."""
-        end = next((end for end in (0, *self._ends) if end >= self._sent), 0)
-        self._batch = self._batch[:end]
+        ends = (0, *self._ends, len(self._batch))
+        self._batch = self._batch[: next(end for end in ends if end >= self._sent)]
         self._pong = None
         self._ping_due = False
+
+    def shut(self) -> None:
+        """Write nothing more by itself, because the nursery of `open` has ended."""
+        self._nursery = None
 
     def flush(self) -> None:
         """Write what the socket takes at once, and see to the rest."""
@@ -164,12 +170,9 @@ class FrameWriter:
             return False
         self._sent = 0
         if len(frames) == 1:
-            self._batch = frames[0]
-            self._ends = []
-            return True
-        self._batch = b"".join(frames)
-        position = 0
-        self._ends = [position := position + len(frame) for frame in frames]
+            self._batch, self._ends = frames[0], ()
+        else:
+            self._batch, self._ends = b"".join(frames), tuple(accumulate(map(len, frames)))
         return bool(frames)
 
     def _write_now(self) -> bool:
@@ -177,13 +180,16 @@ class FrameWriter:
         if self._socket is None:
             return False
         try:
-            # Asked for at each call: a number kept from before might name another link's socket.
-            taken = os.write(self._socket.fileno(), memoryview(self._batch)[self._sent :])
+            self._write_some(self._socket)
         except OSError:
             return False
-        self._sent += taken
-        self.torn = self._sent < len(self._batch) and self._sent not in (0, *self._ends)
         return self._sent == len(self._batch)
+
+    def _write_some(self, socket: trio.socket.SocketType) -> None:
+        rest = memoryview(self._batch)[self._sent :] if self._sent else self._batch
+        # Asked for at each write: a number kept from before might name another link's socket by now.
+        self._sent += os.write(socket.fileno(), rest)
+        self.torn = self._sent < len(self._batch) and self._sent not in self._ends
 
     async def _write_rest(self) -> None:
         try:
@@ -197,7 +203,10 @@ class FrameWriter:
             self.broken = True
         finally:
             self._writing = False
-        if self.stalled or self.broken or self._outbox.closed:
+        if self.stalled or self.broken:
+            self.shut()
+            self._finished()
+        elif self._outbox.closed:
             self._finished()
 
     async def _finish_batch(self) -> None:
@@ -207,11 +216,9 @@ class FrameWriter:
             self.torn = False
             self._sent = len(self._batch)
             return
-        while self._sent < len(self._batch):
+        while True:
             await trio.lowlevel.wait_writable(self._socket)
-            try:
-                taken = os.write(self._socket.fileno(), memoryview(self._batch)[self._sent :])
-            except BlockingIOError:
-                continue
-            self._sent += taken
-            ...
+            with contextlib.suppress(BlockingIOError):
+                self._write_some(self._socket)
+            if self._sent == len(self._batch):
+                return

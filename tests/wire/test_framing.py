@@ -7,7 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spiderwebd.core.codes import Close
-from spiderwebd.wire.framing import FrameLimits, FrameMeter, close_frame, control_frame, cut_reason
+from spiderwebd.wire.framing import (
+    FrameLimits,
+    FrameMeter,
+    close_frame,
+    control_frame,
+    cut_reason,
+    text_frame,
+)
 from tests.wire.loopback import BINARY, CLOSE, MASK, PING, TEXT, frame
 
 CONTINUATION = 0x0
@@ -108,3 +115,24 @@ def test_frames_written_by_the_daemon() -> None:
     assert cut_reason("\u20ac" * 100) == "\u20ac" * 41
     with pytest.raises(ValueError, match="125 bytes"):
         control_frame(0x9, b"x" * 126)
+
+
+@pytest.mark.parametrize(
+    ("size", "head"),
+    [
+        (0, b"\x81\x00"),
+        (125, b"\x81\x7d"),
+        (126, b"\x81\x7e\x00\x7e"),
+        (65_535, b"\x81\x7e\xff\xff"),
+        (65_536, b"\x81\x7f" + (65_536).to_bytes(8, "big")),
+    ],
+)
+def test_a_text_is_one_frame_with_the_shortest_length(size: int, head: bytes) -> None:
+    """Lengths are written as RFC 6455 section 5.2 wants them, in bytes of UTF-8."""
+    assert text_frame("x" * size) == head + b"x" * size
+    assert text_frame("\u20ac") == b"\x81\x03" + "\u20ac".encode()
+
+
+def test_a_close_frame_without_a_code_is_empty() -> None:
+    """A peer that gave no code gets none back."""
+    assert close_frame(1005, "") == b"\x88\x00"

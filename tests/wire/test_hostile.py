@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import socket
 import struct
+from collections.abc import Iterator
 
 import pytest
 import trio
@@ -15,13 +16,22 @@ import trio.testing
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from spiderwebd.wire.framing import FrameLimits
 from spiderwebd.wire.link import LinkLimits
-from tests.wire.loopback import PATIENCE, TEXT, House, RawClient, frame, get, open_house, upgrade
+from tests.wire.loopback import PATIENCE, TEXT, House, Path, RawClient, frame, get, open_house, upgrade
 
 STREAM = "/v1/agents/default/stream"
 
 QUICK = LinkLimits(close_seconds=0.5)
 """For peers that never answer a close; the bound itself is tested on a mock clock."""
+
+
+@pytest.fixture(params=["fast", "plain"], scope="module", autouse=True)
+def path(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Run every test over our own codec and over trio-websocket's."""
+    Path.fast = request.param == "fast"
+    yield
+    Path.fast = True
 
 
 def with_header(line: bytes, *, instead_of: bytes = b"") -> bytes:
@@ -173,7 +183,7 @@ FRAMES: dict[str, tuple[bytes, int]] = {
 async def test_hostile_frames_end_the_link_with_a_code(name: str) -> None:
     """The breach is named in the close frame, though more was on its way, and no other link suffers."""
     data, code = FRAMES[name]
-    async with open_house(limits=QUICK) as house:
+    async with open_house(limits=STRICT) as house:
         bystander = await house.open(upgrade(STREAM))
         client = await house.open(upgrade(STREAM))
         codes: list[int] = []
@@ -190,6 +200,9 @@ async def test_hostile_frames_end_the_link_with_a_code(name: str) -> None:
         assert await bystander.read_frame() == (TEXT, b"echo: unharmed")
         await honest_after(house)
 
+
+STRICT = LinkLimits(close_seconds=0.5, frames=FrameLimits(frames_per_second=2_000, burst=4_000))
+"""A rate that one peer reaches on either path, however busy the machine."""
 
 FUZZ = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 

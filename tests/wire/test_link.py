@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -16,10 +16,18 @@ from spiderwebd.wire.framing import FrameLimits
 from spiderwebd.wire.head import upgrade_head
 from spiderwebd.wire.link import EndedBy, Link, LinkEnd, LinkLimits
 from spiderwebd.wire.listen import Peer
-from tests.wire.loopback import BINARY, CLOSE, KEY, PING, PONG, TEXT, RawClient, frame
+from tests.wire.loopback import BINARY, CLOSE, KEY, PING, PONG, TEXT, Path, RawClient, frame, on_path
 
 CONTINUATION = 0x0
-Receive = Callable[[str], Awaitable[None]]
+Receive = Callable[[str], Awaitable[None] | None]
+
+
+@pytest.fixture(params=["fast", "plain"], scope="module", autouse=True)
+def path(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Run every test over our own codec and over trio-websocket's."""
+    Path.fast = request.param == "fast"
+    yield
+    Path.fast = True
 
 
 @dataclass
@@ -53,7 +61,7 @@ async def open_wire(
     """Run a link that notes each text; a lockstep stream takes nothing until the client reads."""
     pair = trio.testing.lockstep_stream_pair if lockstep else trio.testing.memory_stream_pair
     near, far = pair()
-    link = Link(near, Peer("tcp", "memory"), limits or LinkLimits())
+    link = Link(near, Peer("tcp", "memory"), on_path(limits))
     wire = Wire(link, RawClient(far), trio.CancelScope())
 
     async def note(text: str) -> None:
@@ -372,7 +380,7 @@ async def test_an_upgrade_that_never_comes_ends_in_time(autojump_clock: trio.tes
 async def test_closed_before_the_upgrade() -> None:
     """A link may be told to end before it ever spoke; its client still learns why."""
     near, far = trio.testing.memory_stream_pair()
-    link = Link(near, Peer("tcp", "memory"), LinkLimits())
+    link = Link(near, Peer("tcp", "memory"), on_path(None))
     client = RawClient(far)
     link.send("hello")
     link.close(Close.TRY_AGAIN)
@@ -387,3 +395,25 @@ async def test_closed_before_the_upgrade() -> None:
         assert await client.read_frame() == (TEXT, b"hello")
         assert await client.read_close() == 1013
         await client.send(frame(CLOSE, b"\x03\xf5"))
+
+
+async def test_a_receive_that_needs_not_wait_takes_texts_at_once() -> None:
+    """A callback may be a plain function; its answers come back in order."""
+    links: list[Link] = []
+
+    def echo(text: str) -> None:
+        links[0].send(f"re {text}")
+
+    async with open_wire(echo) as wire:
+        links.append(wire.link)
+        await wire.client.send(frame(TEXT, b"one") + frame(TEXT, b"two"))
+        assert [await wire.client.read_frame() for _ in range(2)] == [(TEXT, b"re one"), (TEXT, b"re two")]
+
+
+async def test_a_link_runs_once() -> None:
+    """A second run would read a stream that is gone."""
+    async with open_wire() as wire:
+        await wire.client.send(frame(CLOSE, b"\x03\xe8"))
+        await wire.end()
+        with pytest.raises(RuntimeError, match="ran before"):
+            await wire.link.run(wire.texts.append)

@@ -140,3 +140,16 @@ async def test_bounds_hold_and_nothing_is_lost(
         taken += batch
     assert taken == accepted
     assert (len(outbox), outbox.bytes) == (0, 0)
+
+
+def test_taking_without_waiting_keeps_both_bounds() -> None:
+    """A batch has one frame at least, and no more frames or bytes than asked for."""
+    outbox = Outbox(max_frames=10, max_bytes=1_000)
+    for text in ("long" * 10, "a", "b", "c"):
+        assert outbox.push(text)
+    assert outbox.take(10, 5) == ["long" * 10]
+    assert (len(outbox), outbox.bytes) == (4, 43)
+    assert outbox.take(2, 5) == ["a", "b"]
+    assert outbox.take(2, 5) == ["c"]
+    assert outbox.take(2, 5) == []
+    assert (len(outbox), outbox.bytes) == (0, 0)

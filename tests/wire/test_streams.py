@@ -136,3 +136,16 @@ async def test_lingering_under_a_deadline_still_closes(autojump_clock: trio.test
     assert autojump_clock.current_time() == pytest.approx(2.0)
     with pytest.raises(trio.BrokenResourceError):
         await far.send_all(b"x")
+
+
+async def test_the_stream_is_handed_over_behind_the_head() -> None:
+    """Whoever takes over gets the transport itself and the frames that came with the head."""
+    near, far = trio.testing.memory_stream_pair()
+    early = frame(TEXT, b"early")
+    replay = ReplayStream(near, HEAD + early)
+    assert replay.bare() is replay
+    stream = LinkStream(replay, FrameLimits(), write_seconds=5)
+    assert await stream.receive_some(65_536) == HEAD
+    assert stream.hand_over() == (near, early)
+    await far.send_all(b"fresh")
+    assert await near.receive_some() == b"fresh"
