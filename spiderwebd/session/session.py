@@ -29,8 +29,6 @@ from spiderwebd.core.effects import (
 )
 from spiderwebd.core.frames import not_durable
 from spiderwebd.core.memory_events import keep, tell_evictions
-from spiderwebd.core.outcome import failed
-from spiderwebd.core.pending import Chat
 from spiderwebd.core.protocol import AgentControl, AnyFrame, Ping
 from spiderwebd.core.records import GoalRecord
 from spiderwebd.core.state import State, Step
@@ -40,9 +38,8 @@ from spiderwebd.session.errands import Errands
 from spiderwebd.session.inbox import Inbox
 from spiderwebd.session.links import Links
 from spiderwebd.session.ports import Client, House
+from spiderwebd.session.running import Running
 from spiderwebd.session.tally import ERROR, Tally
-from spiderwebd.work.batch import Batch
-from spiderwebd.work.gate import Gate
 
 MANAGER_REQUEST = "memory-manager"
 AUDITED = ("pause", "resume", "cancel")
@@ -81,9 +78,7 @@ class Session:
         self._commits = Commits(house.writer, self._show, self._fail, state.record())
         self._errands = Errands(self)
         self._tally = Tally(house.metrics, state, taken_over=taken_over)
-        self._gate = Gate()
-        self._batches: dict[int, Batch] = {}
-        self._answering = 0
+        self._running = Running(self)
         self._ticking: set[str] = set()
         self._resting: trio.Event | None = None
         self._nursery: trio.Nursery | None = None
@@ -100,7 +95,7 @@ class Session:
 
     @property
     def _idle(self) -> bool:
-        return not (self.links or self.state.busy or self._inbox or self._errands or self._batches)
+        return not (self.links or self.state.busy or self._inbox or self._errands or self._running)
 
     async def run(self) -> None:
         """Live until told to close and quiet; cancelling is a crash as far as the rows are concerned."""
@@ -108,7 +103,7 @@ class Session:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
                 for goal in self.state.goals.values():
-                    self._open_batch(nursery, goal.goal_id, goal.deadline_ms)
+                    self._running.open_goal(nursery, goal.goal_id, goal.deadline_ms)
                 self._inbox.put(_fit)
                 self._inbox.put(goals.recover)
                 if self.state.chats:
@@ -262,7 +257,7 @@ class Session:
         """Return when a draining session has nothing running that would end by itself."""
         state = self.state
         while not self.over and (
-            self._answering
+            self._running.answering
             or self._inbox
             or self._commits.held
             or (state.active_tasks and state.mode == "running")
@@ -294,7 +289,7 @@ class Session:
             return  # the rows say what is open, and the next life goes on with it
         for record in step.records:
             if isinstance(record, GoalRecord) and record.ended_ms is None:
-                self._open_batch(nursery, record.goal_id, record.deadline_ms)
+                self._running.open_goal(nursery, record.goal_id, record.deadline_ms)
         for start in step.starts:
             self._start(nursery, start)
 
@@ -303,64 +298,16 @@ class Session:
             case Ask() | Fetch() | Retell() | Replay():
                 self._errands.start(nursery, start)
             case StartTask():
-                batch = self._batches.get(start.goal_id)
-                if batch is not None:
-                    name = f"task:{start.goal_id}.{start.task_id}"
-                    batch.add(partial(self._carry_out, start), name=name)
+                self._running.start_task(start)
             case StartChat():
-                self._answering += 1
-                nursery.start_soon(self._answer, start.chat, name="chat")
+                self._running.start_chat(nursery, start.chat)
             case StopGoal():
-                batch = self._batches.pop(start.goal_id, None)
-                if batch is not None:
-                    batch.close(start.reason)
+                self._running.stop_goal(start)
             case Hold():
-                if start.closed:
-                    self._gate.pause()
-                else:
-                    self._gate.resume()
+                self._running.hold(start.closed)
             case HangUp():
                 if self.links.get(start.link) is not None:
                     start.link.close(Close.NORMAL, "bye")
-
-    def _open_batch(self, nursery: trio.Nursery, goal_id: int, deadline_ms: int) -> None:
-        """Hold a goal to its deadline from the start, whether or not any task of it runs yet."""
-        if goal_id in self._batches:
-            return
-        seconds = max(0.0, (deadline_ms - self.house.clock.wall_ms()) / 1000)
-        batch = Batch(trio.current_time() + seconds)
-        self._batches[goal_id] = batch
-        nursery.start_soon(self._run_batch, batch, goal_id, name=f"goal:{goal_id}")
-
-    async def _run_batch(self, batch: Batch, goal_id: int) -> None:
-        if await batch.run():
-            self._batches.pop(goal_id, None)
-            self._inbox.put(partial(goals.expire_goal, goal_id=goal_id))
-
-    async def _carry_out(self, task: StartTask) -> None:
-        with log.bound(request=task.request, goal=task.goal_id, task=task.task_id):
-            try:
-                outcome = await self.house.desk.carry_out(self.state, task, self._gate)
-            except Exception as error:  # a bug on the way to the worker costs the task, not the session
-                self.house.on_fault("task", error, self.key)
-                outcome = failed("a fault of the daemon ended this task; its log has it", Code.INTERNAL)
-        self._inbox.put(
-            partial(goals.task_ended, goal_id=task.goal_id, task_id=task.task_id, outcome=outcome)
-        )
-
-    async def _answer(self, chat: Chat) -> None:
-        try:
-            with log.bound(request=chat.request):
-                try:
-                    text = await self.house.desk.answer(self.state, chat)
-                except Exception as error:  # the request must have its outcome all the same
-                    self.house.on_fault("chat", error, self.key)
-                    message = "The answer failed; the log says why"
-                    self._inbox.put(partial(turn.chat_failed, request=chat.request, message=message))
-                else:
-                    self._inbox.put(partial(turn.chat_answered, request=chat.request, answer=text))
-        finally:
-            self._answering -= 1
 
 
 def _fit(step: Step) -> None:
