@@ -30,6 +30,7 @@ from spiderwebd.pulse import Pulse
 from spiderwebd.session import sweeps
 from spiderwebd.session.agents import AgentFolder
 from spiderwebd.session.desk import HouseDesk
+from spiderwebd.session.personas import Personas
 from spiderwebd.session.ports import House
 from spiderwebd.session.registry import Registry, fresh_id
 from spiderwebd.store.legacy import import_directory
@@ -109,6 +110,7 @@ class Daemon:
     async def _serve(self, store: Store, tokens: TokenFile) -> None:
         settings = self.settings
         agents = AgentFolder(settings.agents.directory)
+        blocking = InThreads(trio.CapacityLimiter(BLOCKING_THREADS))
         house = House(
             writer=store.writer,
             reader=store.reader,
@@ -120,12 +122,12 @@ class Daemon:
                 agents=agents,
                 files_root=settings.state.directory / "files",
                 documents=DocumentFolders(settings.workers.document_directories),
-                blocking=InThreads(trio.CapacityLimiter(BLOCKING_THREADS)),
+                blocking=blocking,
                 slots=FairSlots(settings.workers.total),
                 task_seconds=lambda: self.settings.workers.task_seconds,
                 on_fault=self._on_fault,
             ),
-            agents=agents,
+            personas=Personas(agents, blocking, self._on_identity, self.clock),
             on_fault=self._on_fault,
             fresh_id=fresh_id,
             announced_limits=announced_limits(settings),
@@ -343,6 +345,9 @@ class Daemon:
             log.event("storage_degraded", reason="the store does not answer; the disk stalls")
         else:
             log.event("storage_recovered")
+
+    def _on_identity(self, agent: str, message: str) -> None:
+        log.get_logger(__name__).warning("an identity file has a fault", agent=agent, reason=message)
 
     def _on_overload(self, reason: str) -> None:
         if reason:

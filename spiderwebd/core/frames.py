@@ -31,6 +31,8 @@ class SessionAck(TypedDict):
     firstSeq: int
     """Oldest seq that can still be replayed."""
     principal: str
+    identity: str
+    """Digest of the agent's merged identity; another one means that its files have changed."""
     capabilities: list[str]
     limits: Mapping[str, int]
 
@@ -51,6 +53,14 @@ class Pong(TypedDict):
     type: Literal["pong"]
     timestamp: int
     request: NotRequired[str]
+
+
+def pong_frame(request: str | None, now_ms: int) -> Pong:
+    """Build the answer to a ping; it names the ping's id when it had one."""
+    frame: Pong = {"type": "pong", "timestamp": now_ms}
+    if request is not None:
+        frame["request"] = request
+    return frame
 
 
 class Error(TypedDict):

@@ -17,8 +17,7 @@ from spiderwebd.core.admission import chats_full, done_before, request_record, t
 from spiderwebd.core.codes import Code
 from spiderwebd.core.control import BLANK, ask_goal, control, set_mode
 from spiderwebd.core.effects import Ask, HangUp, LinkKey, Replay, StartChat
-from spiderwebd.core.frames import Pong as PongFrame
-from spiderwebd.core.frames import well_formed
+from spiderwebd.core.frames import pong_frame, well_formed
 from spiderwebd.core.memory_events import remember
 from spiderwebd.core.pending import Chat
 from spiderwebd.core.protocol import (
@@ -52,7 +51,7 @@ def receive(step: Step, link: LinkKey, frame: AnyFrame, fresh_id: Callable[[], s
     """Handle one frame from one link; `fresh_id` makes a request id when the client gave none."""
     match frame:
         case Ping():
-            _pong(step, link, frame.id)
+            step.reply(link, pong_frame(frame.id, step.now_ms))
         case Pong():
             pass  # an answer nobody waits for (compatible)
         case Disconnect():
@@ -84,13 +83,6 @@ def changes(frame: AnyFrame) -> bool:
     if isinstance(frame, AgentControl):
         return frame.action in ("goal", "plan", None)
     return isinstance(frame, DoneOnce)
-
-
-def _pong(step: Step, link: LinkKey, request: str | None) -> None:
-    pong: PongFrame = {"type": "pong", "timestamp": step.now_ms}
-    if request is not None:
-        pong["request"] = request
-    step.reply(link, pong)
 
 
 def _connect_again(step: Step, link: LinkKey, request: str, frame: Connect) -> None:

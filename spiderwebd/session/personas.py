@@ -11,12 +11,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
+from spiderwebd.clock import Clock
 from spiderwebd.core.identity import Identity
 from spiderwebd.session.agents import AgentFolder
 from spiderwebd.work.blocking import RunBlocking
 
 KEPT = 256
 """Identities kept at once; an agent id costs nothing to make up, so there must be a bound."""
+
+
+FRESH_SECONDS = 1.0
+"""So many links that attach in one second cost one look at the disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +43,21 @@ class Personas:
     blocking: RunBlocking
     on_notice: Callable[[str, str], None]
     """(agent, message): a conflict between layers, or a file that cannot be used."""
+    clock: Clock
     _kept: OrderedDict[str, Persona] = field(default_factory=OrderedDict, init=False)
+    _looked: dict[str, float] = field(default_factory=dict, init=False)
 
     async def current(self, agent: str) -> Persona:
-        """Return the agent's identity as its files are now; raises Refused for an invalid id."""
+        """Return the agent's identity as its files are, or were up to FRESH_SECONDS ago.
+
+        Raises Refused for an invalid id.
+        """
         known = self._kept.get(agent)
+        now = self.clock.monotonic()
+        if known is not None and now - self._looked.get(agent, 0.0) < FRESH_SECONDS:
+            return known
         persona = await self.blocking(lambda: self._look(agent, known))
+        self._looked[agent] = now
         if persona is not known:
             self._keep(persona)
         return persona
@@ -65,7 +79,8 @@ class Personas:
         self._kept[persona.agent] = persona
         self._kept.move_to_end(persona.agent)
         while len(self._kept) > KEPT:
-            self._kept.popitem(last=False)
+            forgotten, _ = self._kept.popitem(last=False)
+            del self._looked[forgotten]
         for conflict in persona.identity.conflicts:
             self.on_notice(persona.agent, conflict.message)
         for problem in persona.identity.problems:

@@ -14,7 +14,7 @@ from spiderwebd.core.pending import Chat
 from spiderwebd.core.records import Record
 from spiderwebd.core.state import Rules, State
 from spiderwebd.metrics import Metrics
-from spiderwebd.session.agents import AgentFolder
+from spiderwebd.session.personas import Personas
 from spiderwebd.store.reader import Reader
 from spiderwebd.work.gate import Gate
 
@@ -75,7 +75,7 @@ class House:
     clock: Clock
     rules: Rules
     desk: Desk
-    agents: AgentFolder
+    personas: Personas
     on_fault: Callable[[str, BaseException, str], None]
     """(wall, error, session key)"""
     fresh_id: Callable[[], str]

@@ -108,6 +108,7 @@ class Registry:
                 INTERNAL when the session cannot be read.
             StorageUnavailable: the session cannot be read, or a new one not be written, now.
         """
+        await self.house.personas.current(agent)
         while True:
             session = None if key is None else await self._find(key, principal, agent)
             restored = session is not None

@@ -25,6 +25,7 @@ def welcome(step: Step, seq: int, *, restored: bool, house: House) -> list[str]:
         "seq": seq,
         "firstSeq": state.first_seq,
         "principal": state.principal,
+        "identity": house.personas.known_digest(state.agent),
         "capabilities": CAPABILITIES,
         "limits": house.announced_limits,
     }

@@ -17,6 +17,8 @@ from typing import Any
 from spiderwebd.core.codes import StorageUnavailable
 from spiderwebd.core.records import EntryRecord, EventRecord, Record, VersionRecord
 from spiderwebd.store import indexing
+from spiderwebd.store.damage import DamagedError, is_damage
+from spiderwebd.store.salvage_report import SalvageReport
 from spiderwebd.store.schema import transaction
 from spiderwebd.store.tables import write
 
@@ -48,6 +50,8 @@ STORAGE_CODES = frozenset(
 
 Then = Callable[[bool], None]
 Perform = Callable[[sqlite3.Connection], Any]
+Mend = Callable[[str], SalvageReport]
+"""Saves what can be read of a damaged database, for a reason, and puts a new one in its place."""
 
 
 @dataclass(slots=True)
@@ -63,6 +67,15 @@ class Submission:
     result: Any = None
     error: BaseException | None = None
     """Why it was not and will not be written; a submission in the backlog has none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """What a reader noticed: the file is damaged."""
+
+    reason: str
+    generation: int
+    """Of the database in whose connection it was noticed, see ReadPool.generation."""
 
 
 @dataclass(slots=True)
@@ -81,10 +94,14 @@ class Report:
     late_faults: list[Submission] = field(default_factory=list)
     """Of the backlog, and refused by the schema; their `then(False)` was called long before."""
     index_error: Exception | None = None
+    salvages: list[SalvageReport] = field(default_factory=list)
+    """Of a database that was found damaged; mostly none."""
 
 
 def is_storage_fault(error: BaseException) -> bool:
     """Whether the disk or the file is to blame, so that trying again later may help."""
+    if isinstance(error, DamagedError):
+        return True
     if not isinstance(error, sqlite3.Error):
         return False
     return getattr(error, "sqlite_errorcode", 0) & 0xFF in STORAGE_CODES
@@ -111,20 +128,35 @@ def weight(records: Sequence[Record]) -> int:
 
 @dataclass(slots=True)
 class Committer:
-    """Owns the writing connection. `connect` opens it, and opens it anew after an I/O error."""
+    """Owns the writing connection. `connect` opens it, and opens it anew after an I/O error.
+
+    A damaged database is not written again: the next `retry` has it salvaged by `mend`, if there is one.
+    """
 
     connect: Callable[[], sqlite3.Connection]
+    mend: Mend | None = None
     _connection: sqlite3.Connection | None = field(default=None, init=False)
     _backlog: deque[Submission] = field(default_factory=deque, init=False)
     _backlog_bytes: int = field(default=0, init=False)
     _reason: str = field(default="", init=False)
     _reopen: bool = field(default=False, init=False)
+    _damaged: bool = field(default=False, init=False)
+    _salvages: list[SalvageReport] = field(default_factory=list, init=False)
     _unindexed: int = field(default=0, init=False)
     _purging: bool = field(default=False, init=False)
 
     def open(self) -> None:
-        """Open the database; raises what schema.open_writer raises."""
-        self._connection = self.connect()
+        """Open the database, salvaged if it is damaged; raises what schema.open_writer raises.
+
+        DamagedError: it is damaged, and there is no `mend`.
+        """
+        try:
+            self._connection = self.connect()
+        except DamagedError as error:
+            if self.mend is None:
+                raise
+            self._salvages.append(self.mend(str(error)))
+            self._connection = self.connect()
         self._unindexed = indexing.waiting(self._connection)
         self._purging = True  # one look is cheap, and a purge may have been cut off by a crash
 
@@ -160,9 +192,13 @@ class Committer:
         started = time.monotonic()
         report = Report([])
         try:
+            if self._damaged and self.mend is not None:
+                self.close()
+                self._salvages.append(self.mend(self._reason))
+                self._damaged = False
             if self._reopen:
                 self.close()
-                self._connection = self.connect()
+                self.open()
                 self._reopen = False
             while self._backlog:
                 portion = [self._backlog[i] for i in range(min(BACKLOG_SLICE, len(self._backlog)))]
@@ -177,6 +213,16 @@ class Committer:
         except Exception as error:
             self._fail(error)
         return self._complete(report, started)
+
+    def suspect(self, reason: str) -> Report:
+        """Take in that a reader found the file damaged: nothing more is written to it."""
+        self._fail(DamagedError(reason))
+        return self._complete(Report([]), time.monotonic())
+
+    def take_salvages(self) -> list[SalvageReport]:
+        """Return what was salvaged and not reported yet."""
+        salvages, self._salvages = self._salvages, []
+        return salvages
 
     @property
     def unindexed(self) -> int:
@@ -241,6 +287,7 @@ class Committer:
         report.backlog = len(self._backlog)
         report.backlog_bytes = self._backlog_bytes
         report.unindexed = self._unindexed
+        report.salvages = self.take_salvages()
         return report
 
     def _write(self, submissions: list[Submission], report: Report) -> None:
@@ -322,7 +369,9 @@ class Committer:
             connection.execute("UPDATE health SET recoveries = recoveries + 1")
 
     def _fail(self, error: Exception) -> None:
-        self._reason = f"{type(error).__name__}: {error}"
+        if is_damage(error):
+            self._damaged = True
+        self._reason = str(error) if isinstance(error, DamagedError) else f"{type(error).__name__}: {error}"
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         # A full disk leaves the connection sound; after an I/O error it may hold a stale view.
         self._reopen = code != sqlite3.SQLITE_FULL

@@ -14,7 +14,7 @@ from typing import Protocol, TypeVar
 
 import trio
 
-from spiderwebd.store.committer import Committer, Report, Submission
+from spiderwebd.store.committer import Committer, Damage, Report, Submission
 from spiderwebd.store.reading import Read, ReadPool
 
 T = TypeVar("T")
@@ -35,7 +35,7 @@ class Command(Enum):
     """Close the database and end."""
 
 
-Item = Submission | Command
+Item = Submission | Damage | Command
 Deliver = Callable[[Report], None]
 Ended = Callable[[BaseException | None], None]
 
@@ -125,6 +125,10 @@ class ThreadRunner:
             if item is Command.RETRY:
                 tell(committer.retry())
                 continue
+            if isinstance(item, Damage):
+                if self._pool is not None and item.generation == self._pool.generation:
+                    tell(committer.suspect(item.reason))
+                continue
             batch: list[Submission] = []
             while isinstance(item, Submission):
                 batch.append(item)
@@ -174,7 +178,11 @@ class InlineRunner:
             self._committer.close()
             soon(self._ended, None)
             return
-        report = self._committer.retry() if item is Command.RETRY else self._committer.run([item])
+        if isinstance(item, Damage):
+            if self._pool is not None and item.generation == self._pool.generation:
+                soon(self._deliver, self._committer.suspect(item.reason))
+            return
+        report = self._committer.run([item]) if isinstance(item, Submission) else self._committer.retry()
         soon(self._deliver, report)
         if report.unindexed >= self._index_every and not report.reason:
             trouble = self._committer.index()

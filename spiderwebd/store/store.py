@@ -12,11 +12,13 @@ import trio
 
 from spiderwebd.clock import Clock, SystemClock
 from spiderwebd.config_settings import Settings
-from spiderwebd.store.committer import Committer
+from spiderwebd.store.committer import Committer, Damage
+from spiderwebd.store.damage import open_checked
 from spiderwebd.store.reader import Reader
 from spiderwebd.store.reading import READ_SECONDS, ReadPool
 from spiderwebd.store.retention import Policy, Removal, prune
 from spiderwebd.store.runner import BATCH, Runner, ThreadRunner
+from spiderwebd.store.salvage import Mender, finish
 from spiderwebd.store.schema import Synchronous, claim, open_reader, open_writer
 from spiderwebd.store.writer import Writer
 
@@ -79,6 +81,7 @@ async def open_store(
     batch: int = BATCH,
     synchronous: Synchronous = "FULL",
     read_seconds: float = READ_SECONDS,
+    clock: Clock | None = None,
     **options: Any,
 ) -> AsyncIterator[Store]:
     """Open the store for the length of the block; then write what was submitted, and close.
@@ -87,11 +90,21 @@ async def open_store(
     the keyword arguments of Writer: bounds of the queue and the backlog, and its hooks. Raises what
     Writer.serve raises, and StoreInUseError; as with any nursery, what ends the block comes out in an
     exception group.
+
+    A damaged database, found now or while it is served, is salvaged: see store/salvage.py. Meanwhile the
+    store is degraded; the option `on_salvage` is told when it is done.
     """
     runner = runner or ThreadRunner(batch=batch)
-    pool = ReadPool(lambda: open_reader(path), read_seconds)
-    writer = Writer(runner, Committer(lambda: open_writer(path, synchronous)), pool, **options)
+    pool = ReadPool(
+        lambda: open_reader(path),
+        read_seconds,
+        lambda reason, generation: runner.put(Damage(reason, generation)),
+    )
+    mender = Mender(path, (clock or SystemClock()).wall_ms, pool.replace)
+    committer = Committer(lambda: open_checked(lambda: open_writer(path, synchronous), path), mender.mend)
+    writer = Writer(runner, committer, pool, **options)
     with claim(path):
+        finish(path)
         async with trio.open_nursery() as nursery:
             await nursery.start(writer.serve, name="store")
             yield Store(writer, Reader(runner))

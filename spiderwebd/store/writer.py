@@ -20,6 +20,7 @@ from spiderwebd.core.records import Record
 from spiderwebd.store.committer import Committer, Report, Submission, Then, describe
 from spiderwebd.store.reading import ReadPool
 from spiderwebd.store.runner import Command, Runner
+from spiderwebd.store.salvage_report import SalvageReport
 
 T = TypeVar("T")
 
@@ -44,6 +45,9 @@ OnFault = Callable[[BaseException, str], None]
 
 OnCommit = Callable[[float], None]
 """Called with the seconds that each batch took, commit included."""
+
+OnSalvage = Callable[[SalvageReport], None]
+"""Called with what became of a damaged database, once the new one is in place."""
 
 
 class QueueFullError(SpiderwebError):
@@ -86,6 +90,7 @@ class Writer:
         on_state: OnState = lambda degraded, reason: None,
         on_fault: OnFault = lambda error, about: None,
         on_commit: OnCommit = lambda seconds: None,
+        on_salvage: OnSalvage = lambda report: None,
     ) -> None:
         self._runner = runner
         self._committer = committer
@@ -95,6 +100,7 @@ class Writer:
         self._on_state = on_state
         self._on_fault = on_fault
         self._on_commit = on_commit
+        self._on_salvage = on_salvage
         self._pending: deque[Submission] = deque()
         self._room = trio.lowlevel.ParkingLot()
         self._submitted = 0
@@ -117,6 +123,7 @@ class Writer:
         """
         await self._runner.start(self._committer, self._pool, self._deliver, self._end)
         self._open = True
+        self._tell_salvages(self._committer.take_salvages())
         task_status.started()
         try:
             await self._watch()
@@ -299,6 +306,7 @@ class Writer:
 
     def _take(self, report: Report) -> None:
         self._last = report
+        self._tell_salvages(report.salvages)
         self._rows += report.rows
         if report.submissions:
             self._batches += 1
@@ -334,6 +342,13 @@ class Writer:
         except Exception as error:
             # A bug in one session's reaction must not keep the others from theirs.
             self._report_fault(error, submission.records)
+
+    def _tell_salvages(self, reports: Sequence[SalvageReport]) -> None:
+        for report in reports:
+            try:
+                self._on_salvage(report)
+            except Exception as error:
+                self._report_fault(error, ())
 
     def _report_fault(self, error: BaseException, records: Sequence[Record]) -> None:
         self._faults += 1

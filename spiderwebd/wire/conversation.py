@@ -7,14 +7,14 @@ send `connect` with a token first, within a deadline, and hears session.ack only
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 import trio
 
 from spiderwebd.core.codes import Close, Code, Refused, SpiderwebError
-from spiderwebd.core.frames import error_frame, render
-from spiderwebd.core.protocol import BadFrame, Connect, parse
+from spiderwebd.core.frames import error_frame, pong_frame, render
+from spiderwebd.core.protocol import AnyFrame, BadFrame, Connect, Ping, parse
 from spiderwebd.metrics import Metrics
 from spiderwebd.session.registry import Registry
 from spiderwebd.session.session import Session
@@ -134,21 +134,27 @@ class Conversation:
                 del links[self._principal]
             self._principal = None
 
-    async def receive(self, text: str) -> None:
-        """Take one text message from the peer."""
+    def receive(self, text: str) -> Awaitable[None] | None:
+        """Take one text message from the peer; what is returned has to be awaited before the next."""
         try:
             frame = parse(text)
         except BadFrame as bad:
             self._refuse(bad.code, bad.message, bad.request)
             if self.session is None:
                 self._link.close(Close.UNAUTHORIZED)
-            return
+            return None
         session = self.session
         if session is None:
-            await self._connect(frame)
-            return
+            return self._connect(frame)
+        if isinstance(frame, Ping):
+            # Answered here: whatever the session and the store are busy with, a ping says the link lives.
+            self._link.send(render(pong_frame(frame.id, session.house.clock.wall_ms())))
+            return None
         if session.receive(self, frame):
-            return
+            return None
+        return self._wait_for_room(session, frame)
+
+    async def _wait_for_room(self, session: Session, frame: AnyFrame) -> None:
         with trio.move_on_after(self._reception.inbox_seconds):
             while True:  # others wait for the same room
                 await session.room()

@@ -25,6 +25,7 @@ from spiderwebd.core.state import Rules, State
 from spiderwebd.metrics import Metrics
 from spiderwebd.session.agents import AgentFolder
 from spiderwebd.session.desk import HouseDesk
+from spiderwebd.session.personas import Personas
 from spiderwebd.session.ports import Desk, House
 from spiderwebd.session.registry import Registry, fresh_id
 from spiderwebd.session.session import Session
@@ -270,7 +271,7 @@ async def open_household(
                 task_seconds=lambda: task_seconds,
                 on_fault=on_fault,
             ),
-            agents=agents,
+            personas=Personas(agents, run_inline, lambda agent, message: None, clock),
             on_fault=on_fault,
             fresh_id=fresh_id,
             announced_limits={},

@@ -6,13 +6,31 @@ import pytest
 
 from spiderwebd.core.codes import Refused
 from spiderwebd.session.agents import AgentFolder
-from spiderwebd.session.personas import KEPT, Personas
+from spiderwebd.session.personas import FRESH_SECONDS, KEPT, Personas
 from spiderwebd.work.blocking import run_inline
 
 
-def personas(root: Path, notices: list[tuple[str, str]]) -> Personas:
+class HandClock:
+    """A clock that stands an hour further at each look, unless it is told to stand still."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.step = 3600.0
+
+    def monotonic(self) -> float:
+        """Return the time, then let an hour pass."""
+        self.now += self.step
+        return self.now
+
+    def wall_ms(self) -> int:
+        """Return the same in milliseconds."""
+        return int(self.now * 1000)
+
+
+def personas(root: Path, notices: list[tuple[str, str]], clock: HandClock | None = None) -> Personas:
     """Make personas over a folder, collecting what would be logged."""
-    return Personas(AgentFolder(root), run_inline, lambda agent, text: notices.append((agent, text)))
+    clock = clock or HandClock()
+    return Personas(AgentFolder(root), run_inline, lambda agent, text: notices.append((agent, text)), clock)
 
 
 async def test_a_changed_file_is_picked_up_by_the_next_look(tmp_path: Path) -> None:
@@ -28,6 +46,19 @@ async def test_a_changed_file_is_picked_up_by_the_next_look(tmp_path: Path) -> N
     second = await known.current("kim")
     assert second.digest != first.digest
     assert "brief" in second.identity.prompt
+
+
+async def test_links_that_attach_together_cost_one_look(tmp_path: Path) -> None:
+    """Within FRESH_SECONDS the disk is not asked again; after them a change is seen."""
+    clock = HandClock()
+    known = personas(tmp_path, [], clock)
+    first = await known.current("kim")
+    clock.step = 0.0
+    (tmp_path / "kim").mkdir()
+    (tmp_path / "kim" / "SOUL.md").write_text("# Tone\nCalm.\n")
+    assert await known.current("kim") is first
+    clock.now += FRESH_SECONDS
+    assert (await known.current("kim")).digest != first.digest
 
 
 async def test_a_conflict_is_told_once_for_each_state_of_the_files(tmp_path: Path) -> None:
