@@ -167,6 +167,12 @@ class Limits(Section):
         1_048_576, 65_536, 1_073_741_824, "Bytes waiting for one link before it is closed."
     )
     write_seconds: float = _seconds(10, 0.1, 600, "Seconds that one write to a link may take.")
+    frames_per_second: float = _seconds(
+        20_000, 1, 10_000_000, "Websocket frames a second from one link, sustained; twice as many in a burst."
+    )
+    fast_links: bool = _text(
+        True, "Decode frames by the daemon's own codec; false leaves links to trio-websocket throughout."
+    )
     queries: int = _count(16, 1, 1_024, "Memory and history queries of one session at once.")
     goals_queued: int = _count(32, 1, 4_096, "Goals of one session that wait or run.")
     attach_handshakes: int = _count(256, 1, 65_536, "Handshakes at once, from accept to session.ack.")

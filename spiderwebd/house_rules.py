@@ -62,7 +62,12 @@ def link_limits_of(settings: Settings) -> LinkLimits:
     """Return the bounds of one link."""
     limits = settings.limits
     return LinkLimits(
-        frames=FrameLimits(message_bytes=limits.frame_bytes),
+        frames=FrameLimits(
+            message_bytes=limits.frame_bytes,
+            frames_per_second=limits.frames_per_second,
+            burst=int(limits.frames_per_second * 2),
+        ),
+        fast=limits.fast_links,
         outbox_frames=limits.outbox_frames,
         outbox_bytes=limits.outbox_bytes,
         open_seconds=limits.head_seconds,
