@@ -1,6 +1,6 @@
 """Write spiderwebd.toml.5 from the settings themselves; `tests/systemd/test_man_pages.py` compares.
 
-    python packaging/man/configuration_page.py > packaging/man/spiderwebd.toml.5
+python packaging/man/configuration_page.py > packaging/man/spiderwebd.toml.5
 """
 
 from __future__ import annotations

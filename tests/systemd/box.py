@@ -14,7 +14,7 @@ import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -45,6 +45,8 @@ class Box:
 
     name: str
     suite: str
+    started: list[subprocess.Popen[str]] = field(default_factory=list)
+    """Programs of `start`; they end with the box."""
 
     def run(self, command: str, *, check: bool = True, seconds: float = COMMAND_SECONDS) -> Answer:
         """Run a shell command line as root; unless `check` is False, a failure fails the test."""
@@ -62,18 +64,20 @@ class Box:
 
     def start(self, command: str) -> subprocess.Popen[str]:
         """Start a command; it can be talked to by its standard input and output."""
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [TOOL, "exec", self.name, "sh", "-c", f"exec {command}"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
+        self.started.append(process)
+        return process
 
     def write(self, path: str, text: str, mode: int = 0o644) -> None:
         """Write a file, its folder too."""
+        script = 'mkdir -p "$(dirname "$1")" && cat > "$1" && chmod "$2" "$1"'
         subprocess.run(
-            [TOOL, "exec", self.name, "sh", "-c", 'mkdir -p "$(dirname "$1")" && cat > "$1" && chmod "$2" "$1"']
-            + ["sh", path, f"{mode:o}"],
+            [TOOL, "exec", self.name, "sh", "-c", script, "sh", path, f"{mode:o}"],
             input=text,
             text=True,
             timeout=COMMAND_SECONDS,
@@ -99,12 +103,16 @@ class Box:
 
     def wait_for_event(self, name: str, *, seconds: float = 30, count: int = 1) -> None:
         """Return when the daemon has logged an operator event `count` times since boot."""
-        self.wait(f'[ "$(journalctl SPIDERWEB_EVENT={name} -o cat | grep -c .)" -ge {count} ]', seconds=seconds)
+        self.wait(
+            f'[ "$(journalctl SPIDERWEB_EVENT={name} -o cat | grep -c .)" -ge {count} ]', seconds=seconds
+        )
 
     def journal(self, *matches: str) -> list[Mapping[str, str]]:
         """Return the journal's entries since boot that match, oldest first, all fields."""
         arguments = " ".join(shlex.quote(match) for match in matches)
-        output = self.run(f"journalctl --sync && journalctl --all --output=json --no-pager {arguments}").output
+        output = self.run(
+            f"journalctl --sync && journalctl --all --output=json --no-pager {arguments}"
+        ).output
         return [json.loads(line) for line in output.splitlines()]
 
     def client(self, arguments: str = "") -> Answer:
@@ -126,7 +134,19 @@ def obstacle() -> str | None:
     missing = [name for name in ("unshare", "nsenter", "setpriv", "dpkg-deb") if shutil.which(name) is None]
     if missing:
         return f"{', '.join(missing)} missing"
-    trial = ["unshare", "--mount", "--pid", "--fork", "--uts", "--ipc", "--net", "--cgroup", "mount", "-t", "proc"]
+    trial = [
+        "unshare",
+        "--mount",
+        "--pid",
+        "--fork",
+        "--uts",
+        "--ipc",
+        "--net",
+        "--cgroup",
+        "mount",
+        "-t",
+        "proc",
+    ]
     tried = subprocess.run([*trial, "proc", "/proc"], capture_output=True, text=True, check=False)
     if tried.returncode:
         return f"namespaces cannot be made here: {tried.stderr.strip()}"
@@ -158,16 +178,39 @@ def root_file_system(suite: str) -> Path:
     return target
 
 
+def with_package(suite: str, package: Path, target: Path) -> Path:
+    """Copy the suite's root file system to `target`, and install the package there without booting it."""
+    subprocess.run(["cp", "-a", root_file_system(suite), target], check=True, timeout=BUILD_SECONDS)
+    shutil.copy(package, target / "package.deb")
+    script = 'mount -t proc proc "$1/proc" && chroot "$1" dpkg --install /package.deb'
+    subprocess.run(
+        ["unshare", "--mount", "--pid", "--fork", "sh", "-c", script, "sh", target],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "DEBIAN_FRONTEND": "noninteractive"},
+        timeout=BUILD_SECONDS,
+        check=True,
+    )
+    return target
+
+
 @contextmanager
-def booted(suite: str, packages: Path) -> Iterator[Box]:
-    """Boot a fresh box; all of it is gone afterwards."""
+def booted(root: Path, suite: str, packages: Path) -> Iterator[Box]:
+    """Boot a fresh box over a root file system; all of it is gone afterwards."""
     box = Box(f"spiderweb-{os.getpid()}-{time.monotonic_ns()}", suite)
-    command = [TOOL, "boot", root_file_system(suite), box.name]
+    command = [TOOL, "boot", root, box.name]
     binds = {packages: PACKAGES_MOUNT, INSIDE: INSIDE_MOUNT}
     for source, target in binds.items():
         command += ["--bind-ro", f"{source}:{target}"]
-    subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, timeout=COMMAND_SECONDS, check=True)
+    subprocess.run(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, timeout=COMMAND_SECONDS, check=True
+    )
     try:
         yield box
     finally:
-        subprocess.run([TOOL, "stop", box.name], stdin=subprocess.DEVNULL, timeout=COMMAND_SECONDS, check=True)
+        subprocess.run(
+            [TOOL, "stop", box.name], stdin=subprocess.DEVNULL, timeout=COMMAND_SECONDS, check=True
+        )
+        for process in box.started:
+            process.kill()
+            process.communicate(timeout=COMMAND_SECONDS)

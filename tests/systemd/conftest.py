@@ -6,12 +6,12 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.systemd.box import SUITES, Box, booted, obstacle, root_file_system
+from tests.systemd.box import SUITES, Box, booted, obstacle, root_file_system, with_package
 
 ROOT = Path(__file__).parents[2]
 NEXT_VERSION = "0.1.0+next"
@@ -93,29 +93,36 @@ def suite(request: pytest.FixtureRequest, packages: Path) -> str:
     return name
 
 
+@pytest.fixture(scope="session")
+def prepared(packages: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Return what gives a suite's root file system with the package installed; made once a suite."""
+    folder = tmp_path_factory.mktemp("roots")
+
+    def root(suite: str) -> Path:
+        target = folder / suite
+        return target if target.exists() else with_package(suite, packages / "spiderwebd.deb", target)
+
+    return root
+
+
 @pytest.fixture
 def box(suite: str, packages: Path) -> Iterator[Box]:
     """A fresh Debian without the package."""
-    with booted(suite, packages) as system:
+    with booted(root_file_system(suite), suite, packages) as system:
         yield system
 
 
 @pytest.fixture
-def installed(box: Box) -> Box:
-    """A fresh Debian with the package, ready."""
-    install(box)
-    return box
-
-
-@pytest.fixture(scope="module")
-def shared(suite: str, packages: Path) -> Iterator[Box]:
-    """A Debian with the package, for all tests of a module that only look."""
-    with booted(suite, packages) as system:
-        install(system)
+def installed(suite: str, packages: Path, prepared: Callable[[str], Path]) -> Iterator[Box]:
+    """A fresh Debian that had the package when it booted; the daemon is ready."""
+    with booted(prepared(suite), suite, packages) as system:
+        system.wait("systemctl --quiet is-active spiderwebd.service")
         yield system
 
 
-def install(box: Box) -> None:
-    """Install the package as an administrator does, and wait until the daemon is ready."""
-    box.run("apt-get install --yes /mnt/packages/spiderwebd.deb", seconds=300)
-    box.wait("systemctl --quiet is-active spiderwebd.service")
+@pytest.fixture(scope="module")
+def shared(suite: str, packages: Path, prepared: Callable[[str], Path]) -> Iterator[Box]:
+    """The same, for all tests of a module that only look."""
+    with booted(prepared(suite), suite, packages) as system:
+        system.wait("systemctl --quiet is-active spiderwebd.service")
+        yield system

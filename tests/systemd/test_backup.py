@@ -52,7 +52,9 @@ def test_old_backups_go_after_a_good_one(installed: Box) -> None:
     installed.run("mv /usr/bin/spiderwebd /usr/bin/spiderwebd.away")
     assert installed.run("systemctl start spiderwebd-backup.service", check=False).code != 0
     assert installed.run(f"ls {BACKUPS} | grep -c 'Z$'").output == "3"
-    installed.run("mv /usr/bin/spiderwebd.away /usr/bin/spiderwebd && systemctl start spiderwebd-backup.service")
+    installed.run(
+        "mv /usr/bin/spiderwebd.away /usr/bin/spiderwebd && systemctl start spiderwebd-backup.service"
+    )
     kept = installed.run(f"ls {BACKUPS}").output.split()
     assert len(kept) == 2
     assert kept[0] == old[-1]

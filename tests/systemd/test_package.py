@@ -14,28 +14,34 @@ UPGRADE = "apt-get install --yes -o Dpkg::Options::=--force-confold /mnt/package
 VERSION = "dpkg-query --show --showformat '${Version}' spiderwebd"
 
 
-def test_install_sets_everything_up(shared: Box) -> None:
-    """User, folders with their modes, conffiles, byte code, enabled units, man pages."""
-    modes = shared.run("stat -c '%n %a %U:%G' /var/lib/spiderwebd /etc/spiderwebd/credentials").output
+def test_install_sets_everything_up(box: Box) -> None:
+    """One file is enough: ready at once, with user, folders, conffiles, byte code, units and manuals."""
+    box.run("apt-get install --yes /mnt/packages/spiderwebd.deb", seconds=300)
+    box.wait("systemctl --quiet is-active spiderwebd.service")
+    modes = box.run("stat -c '%n %a %U:%G' /var/lib/spiderwebd /etc/spiderwebd/credentials").output
     assert modes.splitlines() == [
         "/var/lib/spiderwebd 700 spiderwebd:spiderwebd",
         "/etc/spiderwebd/credentials 700 root:root",
     ]
-    socket = shared.run("stat -c '%a %U:%G' /run/spiderwebd/spiderwebd.sock /var/lib/spiderwebd/token").output
+    socket = box.run("stat -c '%a %U:%G' /run/spiderwebd/spiderwebd.sock /var/lib/spiderwebd/token").output
     assert socket.splitlines() == ["660 spiderwebd:spiderwebd", "600 spiderwebd:spiderwebd"]
-    conffiles = shared.run("dpkg-query --show --showformat '${Conffiles}' spiderwebd").output
+    conffiles = box.run("dpkg-query --show --showformat '${Conffiles}' spiderwebd").output
     assert "/etc/spiderwebd/spiderwebd.toml" in conffiles
-    version = shared.run("python3 -c 'import sys; print(sys.implementation.cache_tag)'").output
-    assert shared.run(f"test -s /usr/lib/spiderwebd/trio/__pycache__/__init__.{version}.pyc").code == 0
-    enabled = shared.run("systemctl is-enabled spiderwebd.socket spiderwebd.service spiderwebd-backup.timer").output
+    version = box.run("python3 -c 'import sys; print(sys.implementation.cache_tag)'").output
+    assert box.run(f"test -s /usr/lib/spiderwebd/trio/__pycache__/__init__.{version}.pyc").code == 0
+    enabled = box.run(
+        "systemctl is-enabled spiderwebd.socket spiderwebd.service spiderwebd-backup.timer"
+    ).output
     assert enabled.split() == ["enabled"] * 3
     for page in ("man1/spiderweb.1", "man5/spiderwebd.toml.5", "man8/spiderwebd.8"):
-        shared.run(f"test -s /usr/share/man/{page}.gz")
+        box.run(f"test -s /usr/share/man/{page}.gz")
 
 
 def test_launchers_ignore_the_administrators_python(shared: Box) -> None:
     """A module on PYTHONPATH, in the user's site or in the current folder changes nothing."""
-    shared.run("mkdir -p /opt/evil && echo 'raise SystemExit(99)' | tee /opt/evil/trio.py > /opt/evil/argparse.py")
+    shared.run(
+        "mkdir -p /opt/evil && echo 'raise SystemExit(99)' | tee /opt/evil/trio.py > /opt/evil/argparse.py"
+    )
     for command in ("spiderwebd version", "spiderweb --help", "spiderwebd check-config"):
         shared.run(f"cd /opt/evil && PYTHONPATH=/opt/evil PYTHONSTARTUP=/opt/evil/trio.py {command}")
 
@@ -94,7 +100,11 @@ def test_remove_keeps_and_purge_removes(installed: Box) -> None:
     installed.run("! test -e /run/spiderwebd/spiderwebd.sock && ! test -e /usr/lib/spiderwebd")
     installed.run("test -e /etc/spiderwebd/spiderwebd.toml && test -e /var/lib/spiderwebd/spiderwebd.db")
     installed.run("apt-get purge --yes spiderwebd", seconds=300)
-    for gone in ("/etc/spiderwebd", "/var/lib/spiderwebd", "/etc/systemd/system/sockets.target.wants/spiderwebd.socket"):
+    for gone in (
+        "/etc/spiderwebd",
+        "/var/lib/spiderwebd",
+        "/etc/systemd/system/sockets.target.wants/spiderwebd.socket",
+    ):
         installed.run(f"! test -e {gone}")
     installed.run("id spiderwebd && ls -d /var/backups/spiderwebd/20*Z")
     assert installed.run("dpkg-query --show spiderwebd", check=False).output == ""
@@ -102,7 +112,9 @@ def test_remove_keeps_and_purge_removes(installed: Box) -> None:
 
 def test_reinstall_after_purge_works(installed: Box) -> None:
     """Purge leaves nothing behind that a new installation stumbles over."""
-    installed.run("apt-get purge --yes spiderwebd && apt-get install --yes /mnt/packages/spiderwebd.deb", seconds=300)
+    installed.run(
+        "apt-get purge --yes spiderwebd && apt-get install --yes /mnt/packages/spiderwebd.deb", seconds=300
+    )
     installed.wait("systemctl --quiet is-active spiderwebd.service")
     installed.client("hello")
 

@@ -24,7 +24,9 @@ def test_boots_to_ready_and_answers(shared: Box) -> None:
 
 def test_unix_socket_is_for_members_of_the_group(shared: Box) -> None:
     """Members are let in, each as themselves; others cannot even connect."""
-    shared.run("useradd --groups spiderwebd member-a && useradd --groups spiderwebd member-b && useradd stranger")
+    shared.run(
+        "useradd --groups spiderwebd member-a && useradd --groups spiderwebd member-b && useradd stranger"
+    )
     probe = "/usr/bin/python3 -IS /mnt/inside/client.py"
     principals = set()
     for name in ("member-a", "member-b"):
@@ -44,7 +46,9 @@ def test_status_line_says_what_it_is_busy_with(shared: Box) -> None:
 
 def test_units_are_without_fault(shared: Box) -> None:
     """`systemd-analyze verify` prints nothing, and systemd understood every key."""
-    answer = shared.run(f"cd /usr/lib/systemd/system && systemd-analyze --man=no verify {' '.join(UNITS)} 2>&1")
+    answer = shared.run(
+        f"cd /usr/lib/systemd/system && systemd-analyze --man=no verify {' '.join(UNITS)} 2>&1"
+    )
     assert answer.output == ""
     for unit in UNITS:
         assert shared.property("LoadState", unit) == "loaded"

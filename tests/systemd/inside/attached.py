@@ -8,14 +8,17 @@ chats were said, answered and acknowledged, how often the link was lost, and eve
 import json
 import selectors
 import sys
+from time import monotonic
 
 sys.path.insert(0, "/usr/lib/spiderwebd")
 
 from spiderwebd.client.address import Address
 from spiderwebd.client.discovery import SYSTEM_SOCKET, Place
+from spiderwebd.client.errors import ClientError
 from spiderwebd.client.stream import SessionStream, seq_of
+from spiderwebd.core.codes import Code
 
-SECONDS = 60.0
+SECONDS = 30.0
 
 
 class Check:
@@ -40,8 +43,22 @@ class Check:
                 self.faults.append("acknowledged without being durable")
         elif frame["type"] == "session.receive":
             self.answered.append(str(frame["request"]))
-        elif frame["type"] in ("error", "session.gap"):
+        elif frame.get("code") != Code.DRAINING and frame["type"] in ("error", "session.gap"):
             self.faults.append(json.dumps(frame))
+
+
+def come_back(stream: SessionStream, seq: int) -> None:
+    """Leave a daemon that stops and refuses what is new, as it says, and attach to its successor."""
+    stream.close()
+    deadline = monotonic() + SECONDS
+    while True:
+        try:
+            stream.open(stream.key, seq, SECONDS)
+        except ClientError:
+            if monotonic() > deadline:
+                raise
+        else:
+            return
 
 
 def main() -> None:
@@ -51,20 +68,36 @@ def main() -> None:
     check = Check(int(ack.get("seq", 0)))
     selector = selectors.DefaultSelector()
     selector.register(sys.stdin, selectors.EVENT_READ)
-    said = []
+    said: list[str] = []
+    returns = 0
     while not selector.select(0):
-        request = stream.send({"type": "chat.send", "content": f"remember number {len(said)}"})
+        text = f"remember number {len(said)}"
+        request = stream.send({"type": "chat.send", "content": text})
         said.append(request)
-        while request not in check.answered:
-            frame = stream.receive(SECONDS)
-            assert frame is not None
-            check.see(frame)
+        try:
+            while request not in check.answered:
+                frame = stream.receive(SECONDS)
+                assert frame is not None
+                check.see(frame)
+                if frame.get("code") == Code.DRAINING:
+                    come_back(stream, check.seq)
+                    returns += 1
+                    stream.send({"type": "chat.send", "id": request, "content": text})
+        except ClientError as error:
+            accepted = "accepted" if request in check.accepted else "not accepted"
+            check.faults.append(f"chat {len(said)} ({request}, {accepted}) after seq {check.seq}: {error}")
+            break
         if len(said) == 1:
             print("attached", flush=True)
     for name, requests in (("accepted", check.accepted), ("answered", check.answered)):
         if requests != said:
             check.faults.append(f"{name} {len(requests)} of {len(said)} chats, or in another order")
-    report = {"said": len(said), "reconnects": stream.reconnects, "session": stream.key, "faults": check.faults}
+    report = {
+        "said": len(said),
+        "reconnects": stream.reconnects + returns,
+        "session": stream.key,
+        "faults": check.faults,
+    }
     print(json.dumps(report), flush=True)
     stream.close()
 

@@ -1,6 +1,6 @@
 """In the box: attach over the unix socket or TCP, say the chats given, print what came as one JSON line.
 
-    client.py [--tcp TOKEN_FILE] [--session KEY --after SEQ] [TEXT...]
+client.py [--tcp TOKEN_FILE] [--session KEY --after SEQ] [TEXT...]
 """
 
 import argparse

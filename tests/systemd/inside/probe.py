@@ -92,7 +92,7 @@ def probes(folder: str) -> dict[str, Callable[[], object]]:
     return {
         "write /etc": lambda: create("/etc/probe"),
         "write /usr": lambda: create("/usr/probe"),
-        "write /var/tmp of others": lambda: os.stat("/var/tmp/of-others"),
+        "read /var/tmp of others": lambda: os.stat("/var/tmp/of-others"),
         "read /tmp of others": lambda: os.stat("/tmp/of-others"),
         "list /home": lambda: os.listdir("/home"),
         "list /root": lambda: os.listdir("/root"),
@@ -134,8 +134,12 @@ def main() -> None:
             outcomes[name] = "allowed"
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
     facts = {
-        "status": {name: status[name].strip() for name in ("Uid", "CapEff", "CapBnd", "NoNewPrivs", "Seccomp")},
-        "namespaces": {name: os.readlink(f"/proc/self/ns/{name}") for name in ("ipc", "mnt", "net", "user", "uts")},
+        "status": {
+            name: status[name].strip() for name in ("Uid", "CapEff", "CapBnd", "NoNewPrivs", "Seccomp")
+        },
+        "namespaces": {
+            name: os.readlink(f"/proc/self/ns/{name}") for name in ("ipc", "mnt", "net", "user", "uts")
+        },
         "uid_map_lines": len(Path("/proc/self/uid_map").read_text().splitlines()),
         "core_limit": resource.getrlimit(resource.RLIMIT_CORE)[0],
         "umask": os.umask(0o077),

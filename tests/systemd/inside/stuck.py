@@ -13,9 +13,9 @@ sys.path.insert(0, "/usr/lib/spiderwebd")
 import trio
 
 from spiderwebd import cli
+from spiderwebd.pulse import Pulse
 from spiderwebd.session.registry import Registry
 from spiderwebd.store import schema
-from spiderwebd.pulse import Pulse
 
 STATE = Path("/var/lib/spiderwebd")
 SLOW = 6.0
