@@ -4,13 +4,21 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint run bench bench-smoke fmt schema lock clean venv
+.PHONY: demo test test-long test-systemd lint run bench bench-smoke deb man fmt schema lock clean venv
 
 demo: $(STAMP)
 	$(BIN)/python -m tests.flows.demo
 
 test: $(STAMP) lint
 	$(BIN)/python -m pytest -m "not long"
+
+# Hours of proof in minutes: a thousand kills, long days. Not part of `make test`.
+test-long: $(STAMP)
+	$(BIN)/python -m pytest -m long
+
+# In booted systems, as root; the first run fetches a root file system for each suite.
+test-systemd: $(STAMP)
+	$(BIN)/python -m pytest tests/systemd --systemd
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -27,6 +35,12 @@ bench: $(STAMP)
 
 bench-smoke: $(STAMP)
 	$(BIN)/python -m tests.bench.run --smoke
+
+deb: $(STAMP)
+	PYTHON=$(BIN)/python packaging/build-deb
+
+man: $(STAMP)
+	$(BIN)/python packaging/man/configuration_page.py > packaging/man/spiderwebd.toml.5
 
 fmt: $(STAMP)
 	$(BIN)/ruff check --fix .

@@ -112,7 +112,14 @@ def _run(arguments: argparse.Namespace) -> int:
     from spiderwebd.tokens import TokenError
 
     faulthandler.enable()  # the watchdog's SIGABRT leaves a traceback in the journal
-    loaded = _load(arguments)
+    try:
+        loaded = _load(arguments)
+    except ConfigError as refused:
+        log.setup("info", "auto")
+        for problem in refused.problems:
+            log.event("configuration_invalid", problem=str(problem))
+        log.shutdown()
+        return EXIT_CONFIGURATION
     log.setup(loaded.settings.log.level, loaded.settings.log.format)
     daemon = Daemon(loaded, reload=partial(_load, arguments), ready_json=arguments.ready_json)
     _settle_collector()

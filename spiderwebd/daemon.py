@@ -51,6 +51,8 @@ ADDRESS_FILE = "address"
 """Where clients on the same machine find the address; removed at the end."""
 EXTENSION_SECONDS = 30.0
 """How much more time systemd is asked for at once while starting, and beyond the grace while stopping."""
+HANDSHAKE_SECONDS = 0.5
+"""For handshakes that were accepted before the stop; who takes longer is refused with draining."""
 PREDECESSOR_FILES = (".spiderweb-ltm", ".spiderweb-session-state.json")
 BLOCKING_THREADS = 4
 """Threads for workers' files and documents; the store has its own."""
@@ -133,6 +135,7 @@ class Daemon:
             announced_limits=announced_limits(settings),
             inbox_limit=settings.limits.inbox,
             query_limit=settings.limits.queries,
+            metrics=self.metrics,
         )
         self._house = house
         registry = Registry(house, settings.limits.sessions, settings.sessions.hibernate_seconds)
@@ -151,6 +154,8 @@ class Daemon:
             on_attach=self._on_attach,
             on_refused=lambda peer: log.event("authentication_refused", peer=peer),
             on_end=self._on_link_end,
+            links_per_principal=lambda: self.settings.limits.links_per_principal,
+            metrics=self.metrics,
         )
         door = Door(
             door_rules_of(settings),
@@ -190,8 +195,11 @@ class Daemon:
                         address_file.write_text(local_url(endpoints[0], tls=self._tls is not None) + "\n")
                         self._say_ready(endpoints)
                         await self._stop.wait()
-                        door.draining = True
                         accept.cancel_scope.cancel(reason="the daemon stops")
+                    with trio.move_on_after(HANDSHAKE_SECONDS):
+                        # Who was accepted before the stop is served; the next instance has the rest.
+                        await door.arrivals_done()
+                    door.draining = True
                     await self._drain(registry)
                     sessions.cancel_scope.cancel(reason="the daemon stops")
                 keepalive.close_all(Close.GOING_AWAY)

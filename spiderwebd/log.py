@@ -51,13 +51,23 @@ _SECRET_NAMES = {"token", "authorization", "password", "secret", "key", "session
 _TOKEN = re.compile(r"sw_[A-Za-z0-9_-]{16,}")
 _HIDDEN = "[hidden]"
 
+
+def _hand_over(
+    logger: logging.Logger, name: str, fields: structlog.typing.EventDict
+) -> tuple[tuple[structlog.typing.EventDict], dict[str, Any]]:
+    """Pass a line's fields on to the standard library, with the place in the code that logged it."""
+    frames = fields.pop("stacklevel", 1)
+    arguments, keywords = structlog.stdlib.ProcessorFormatter.wrap_for_formatter(logger, name, fields)
+    return arguments, {**keywords, "stacklevel": frames}
+
+
 # At import: a module that logs before `setup` must not print on standard output, structlog's default.
 structlog.configure(
     processors=[
         structlog.stdlib.filter_by_level,
         structlog.contextvars.merge_contextvars,
         structlog.processors.format_exc_info,
-        structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        _hand_over,
     ],
     logger_factory=structlog.stdlib.LoggerFactory(),
     wrapper_class=structlog.stdlib.BoundLogger,
@@ -86,6 +96,8 @@ class _Line:
     fields: dict[str, str | int | float | bool | None]
     exception: str
     event: EventName | None
+    code: tuple[str, int, str] | None = None
+    """File, line and function that logged it."""
 
 
 def session_label(key: str) -> str:
@@ -103,7 +115,9 @@ def event(name: EventName, /, **fields: object) -> None:
     """Log an operator event: its fixed text, priority and MESSAGE_ID, with these fields."""
     entry = EVENTS[name]
     # bind takes any name for a field; log would take `level` for its own.
-    get_logger(f"{ROOT}.events").bind(**fields).log(entry.level, entry.text, operator_event=name)
+    get_logger(f"{ROOT}.events").bind(**fields).log(
+        entry.level, entry.text, operator_event=name, stacklevel=2
+    )
 
 
 def setup(
@@ -241,6 +255,7 @@ def _line(record: logging.LogRecord) -> _Line:
         fields={field: _clean_field(field, fields[field]) for field in ordered},
         exception=_clean(exception, EXCEPTION_CHARACTERS),
         event=name,
+        code=(record.pathname, record.lineno, record.funcName or ""),
     )
 
 
@@ -300,6 +315,8 @@ def journal_fields(line: _Line) -> list[tuple[str, Any]]:
         ("SYSLOG_PID", os.getpid()),
         ("SPIDERWEB_LOGGER", line.logger),
     ]
+    if line.code:
+        pairs += zip(("CODE_FILE", "CODE_LINE", "CODE_FUNC"), line.code, strict=True)
     if line.event:
         pairs += [("MESSAGE_ID", EVENTS[line.event].message_id), ("SPIDERWEB_EVENT", line.event)]
     pairs += [(f"SPIDERWEB_{_field_name(name)}", value) for name, value in line.fields.items()]

@@ -11,6 +11,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
+from inspect import currentframe
 from pathlib import Path
 from typing import get_args
 
@@ -115,6 +116,7 @@ def test_the_journal_gets_fields(journal: socket.socket, tmp_path: Path) -> None
     """An operator event reaches the journal natively: id, priority and every field by itself."""
     log.setup("info", "journal", journal_socket=tmp_path / "journal")
     with log.bound(session=KEY, agent="default", goal=4, task=2, request="r"):
+        line = currentframe().f_lineno + 1
         log.event("session_fault", **{"odd näme": "two\nlines"})
     fields = received(journal)
     assert fields.pop("MESSAGE").startswith(EVENTS["session_fault"].text + " session=abcdef agent=default")
@@ -131,6 +133,9 @@ def test_the_journal_gets_fields(journal: socket.socket, tmp_path: Path) -> None
         "SPIDERWEB_TASK": "2",
         "SPIDERWEB_REQUEST": "r",
         "SPIDERWEB_ODD_N_ME": "two\nlines",
+        "CODE_FILE": __file__,
+        "CODE_LINE": str(line),
+        "CODE_FUNC": "test_the_journal_gets_fields",
     }
 
 

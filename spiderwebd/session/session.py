@@ -33,6 +33,7 @@ from spiderwebd.core.protocol import AgentControl, AnyFrame, Ping
 from spiderwebd.core.records import GoalRecord
 from spiderwebd.core.state import State, Step
 from spiderwebd.core.upkeep import keep_within_budget
+from spiderwebd.session import chronicle
 from spiderwebd.session.commits import Commits
 from spiderwebd.session.errands import Errands
 from spiderwebd.session.inbox import Inbox
@@ -278,6 +279,7 @@ class Session:
     def _show(self, step: Step, durable: bool) -> None:
         links = self.links
         self._tally.count(step)
+        chronicle.tell(step)
         for out in step.outgoing:
             if out.link is not None:
                 links.reply(out.link, out.text)

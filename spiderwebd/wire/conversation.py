@@ -104,12 +104,14 @@ class Conversation:
         except Exception as error:  # the peer is told by a close frame before the wall takes it
             fault = error
             self._link.close(Close.INTERNAL)
+        self._admitted.arrived()
         await self._link.run(self.receive)
         if fault is not None:
             raise fault
 
     async def run_unknown(self) -> None:
         """Talk to a peer that has to say first who it is."""
+        self._admitted.arrived()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._await_connect, name="connect deadline")
             await self._link.run(self.receive)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 
 import trio
@@ -36,6 +36,12 @@ from spiderwebd.wire.streams import ReplayStream, close_lingering
 
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 """Prometheus' text format."""
+
+OVERFLOW_UID = 65_534
+"""What the kernel reports for every user that a namespace does not map (user_namespaces(7)).
+
+It stands for many people at once, so it is nobody: such a peer needs a token.
+"""
 
 _GONE = (trio.BrokenResourceError, trio.ClosedResourceError)
 
@@ -70,6 +76,8 @@ class Admitted:
     after: int | None
     principal: Principal | None
     """None: a connect frame with a token must come first."""
+    arrived: Callable[[], None] = lambda: None
+    """To be called when the client is attached or refused, or has to speak first."""
 
 
 class Door:
@@ -105,6 +113,8 @@ class Door:
         self._reading: dict[trio.CancelScope, None] = {}
         self.draining = False
         """Set by the daemon: health is still answered, new links are refused."""
+        self._arriving = 0
+        self._arrived = trio.Event()
         self.links = 0
         """Links being served now."""
         self.answers: Counter[int] = Counter()
@@ -123,19 +133,44 @@ class Door:
         finally:
             await trio.aclose_forcefully(stream)
 
+    async def arrivals_done(self) -> None:
+        """Wait until every connection that was accepted is answered, or attached to its session."""
+        while self._arriving:
+            self._arrived = trio.Event()
+            await self._arrived.wait()
+
+    def _arrival(self) -> Callable[[], None]:
+        """Count a connection as arriving; what is returned ends that, however often it is called."""
+        under_way = [True]
+        self._arriving += 1
+
+        def done() -> None:
+            if under_way:
+                under_way.clear()
+                self._arriving -= 1
+                if not self._arriving:
+                    self._arrived.set()
+
+        return done
+
     async def _serve(self, stream: trio.abc.Stream) -> None:
         try:
             peer = peer_of(stream)
         except OSError:
             await trio.lowlevel.checkpoint()
             return  # Reset between connect and accept.
-        answer = await self._receive(stream, peer)
-        if isinstance(answer, Admitted):
-            await self._run_link(answer)
-            return
-        with trio.move_on_after(self._rules.answer_seconds):
-            await stream.send_all(answer)
-            await close_lingering(stream)
+        arrived = self._arrival()
+        try:
+            answer = await self._receive(stream, peer)
+            if isinstance(answer, Admitted):
+                await self._run_link(replace(answer, arrived=arrived))
+                return
+            with trio.move_on_after(self._rules.answer_seconds):
+                await stream.send_all(answer)
+                arrived()
+                await close_lingering(stream)
+        finally:
+            arrived()
 
     async def _receive(self, stream: trio.abc.Stream, peer: Peer) -> bytes | Admitted:
         """Read a head and decide. Apart from `_serve`, so that a link does not keep its head alive."""
@@ -235,7 +270,7 @@ class Door:
             if principal is None:
                 raise unauthorized("This token is not valid.")
             return principal
-        if peer.uid is None:
+        if peer.uid is None or peer.uid == OVERFLOW_UID:
             return None
         # The mode of the socket file decides who may connect; only root is more than a user.
         return Principal(f"uid:{peer.uid}", Role.OPERATOR if peer.uid == 0 else Role.USER)

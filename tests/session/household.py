@@ -108,7 +108,7 @@ class Listener:
             await self.undrained.wait()
         return not self.deaf
 
-    def say(self, kind: str, **fields: object) -> None:
+    def say(self, kind: str, /, **fields: object) -> None:
         """Send a client frame to the session; it must find room in the inbox."""
         assert self.session is not None
         assert self.session.receive(self, parse(json.dumps({"type": kind, **fields})))
@@ -123,7 +123,7 @@ class Listener:
                 assert self.closed is None, f"closed while waiting: {self.closed}"
                 await self._heard.wait()
 
-    async def ask(self, kind: str, **fields: object) -> Frame:
+    async def ask(self, kind: str, /, **fields: object) -> Frame:
         """Send a client frame and return the first frame that comes behind it."""
         start = len(self.frames)
         self.say(kind, **fields)

@@ -296,3 +296,41 @@ async def test_tls_serves_links_and_refusals(autojump_clock: trio.testing.MockCl
         await silent.read_to_end()
         assert trio.current_time() - start < PATIENCE
         assert house.faults == []
+
+
+async def test_who_was_accepted_before_a_stop_is_waited_for() -> None:
+    """`arrivals_done` returns when every head is answered and every admitted link said it has arrived."""
+    attached = trio.Event()
+
+    async def attach_slowly(admitted: Admitted) -> None:
+        await attached.wait()
+        admitted.arrived()
+        admitted.arrived()  # a second word changes nothing
+        await admitted.stream.receive_some(1)
+
+    async with open_house(serve_link=attach_slowly) as house, trio.open_nursery() as nursery:
+        with trio.fail_after(5):
+            await house.door.arrivals_done()
+            client = await house.connect()
+            await client.send(upgrade())
+            done = trio.Event()
+
+            async def wait() -> None:
+                await trio.testing.wait_all_tasks_blocked(0.01)
+                await house.door.arrivals_done()
+                done.set()
+
+            nursery.start_soon(wait)
+            await trio.testing.wait_all_tasks_blocked(0.05)
+            assert not done.is_set()
+            attached.set()
+            await done.wait()
+
+
+async def test_a_peer_that_no_namespace_maps_is_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The overflow uid stands for many people, so its credentials alone attach nobody."""
+    monkeypatch.setattr(
+        "spiderwebd.wire.door.peer_of", lambda _stream: Peer("unix", "uid:65534", 1, 65534, 65534)
+    )
+    async with open_house() as house:
+        assert (await admitted_by(house, upgrade())).principal is None
