@@ -76,7 +76,7 @@ class Session:
         self.ended = trio.Event()
         """Set when the nursery is closed; the rows may be read by the next life."""
         self._inbox: Inbox[Event] = Inbox(house.inbox_limit)
-        self._commits = Commits(house.writer, self._show, self._fail, state.record())
+        self._commits = Commits(house.writer, self._show, self.fail, state.record())
         self._errands = Errands(self)
         self._tally = Tally(house.metrics, state, taken_over=taken_over)
         self._running = Running(self)
@@ -151,6 +151,11 @@ class Session:
     def put(self, event: Event) -> None:
         """Hand the loop the result of something this session started."""
         self._inbox.put(event)
+
+    @property
+    def has_mail(self) -> bool:
+        """Whether something waits in the inbox."""
+        return bool(self._inbox)
 
     # From links
 
@@ -272,7 +277,7 @@ class Session:
 
     # After the commit
 
-    def _fail(self, error: BaseException) -> None:
+    def fail(self, error: BaseException) -> None:
         """Bring a fault that came outside of the loop to the session's wall."""
         self._inbox.put(partial(_raise, error))
 

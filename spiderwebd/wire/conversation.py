@@ -148,8 +148,8 @@ class Conversation:
         session = self.session
         if session is None:
             return self._connect(frame)
-        if isinstance(frame, Ping):
-            # Answered here: whatever the session and the store are busy with, a ping says the link lives.
+        if isinstance(frame, Ping) and not session.has_mail:
+            # Answered here, ahead of commits under way, but never ahead of frames not yet looked at.
             self._link.send(render(pong_frame(frame.id, session.house.clock.wall_ms())))
             return None
         if session.receive(self, frame):
