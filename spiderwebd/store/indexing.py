@@ -13,6 +13,7 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from spiderwebd.core.ranking import words
@@ -114,17 +115,27 @@ def document_of(
     """What is indexed of an entry; `before` are the texts of its predecessors, nearest first."""
     return Document(
         f"{session_token(sid)} {agent_token(principal, agent)} {principal_token(principal)}",
-        f"{role} {name}" if name else role,
+        speaker_words(role, name),
         content,
         " ".join(text[:BEFORE_CHARACTERS] for text in reversed(before)),
         day_words(created_ms),
     )
 
 
+def speaker_words(role: str, name: str | None) -> str:
+    """Who said it, and the name it was stored under."""
+    return f"{role} {name}" if name else role
+
+
 def day_words(created_ms: int) -> str:
     """The UTC day as people ask for it: "2026-02-15 15 February 2026 Sunday"."""
+    return _day_words(created_ms // 86_400_000)
+
+
+@lru_cache(maxsize=64)
+def _day_words(day: int) -> str:
     try:
-        moment = datetime.fromtimestamp(created_ms // 1000, UTC)
+        moment = datetime.fromtimestamp(day * 86_400, UTC)
     except (OverflowError, ValueError, OSError):
         return ""  # an imported entry may carry any number
     return f"{moment:%Y-%m-%d} {moment.day} {MONTHS[moment.month - 1]} {moment.year} {DAYS[moment.weekday()]}"

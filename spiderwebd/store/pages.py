@@ -210,7 +210,14 @@ WIDTHS = {1: 1, 2: 2, 3: 3, 4: 4, 5: 6, 6: 8}
 
 
 def record(data: bytes) -> list[Any]:
-    """Return the values of a record. Raises BadPageError or IndexError when it is none."""
+    """Return the values of a record. Raises BadPageError when it is none."""
+    try:
+        return _values(data)
+    except (IndexError, struct.error) as error:
+        raise BadPageError("a record is cut off") from error
+
+
+def _values(data: bytes) -> list[Any]:
     end, place = varint(data, 0)
     if not 1 <= end <= len(data):
         raise BadPageError("a record's header is damaged")

@@ -1,74 +1,81 @@
 """Ranked search: the index, and what is not in it yet, as one list.
 
 The scope is a word of the match itself, so a search in one session never touches the rest of a large
-index (measured 15 times faster than a join); the join that follows only reads the rows found.
+index (measured 15 times faster than a join); the join that follows only reads the rows found. Words
+that tell nothing are not ranked by (`core.ranking.telling`): what holds no other word comes last,
+newest first.
 """
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Literal
 
 from spiderwebd.core.ranking import (
+    FEW_DOCUMENTS,
     MATCH_TERMS,
     WEIGHTS,
     Corpus,
     index_word,
     match_expression,
-    score_tail,
+    score,
+    telling,
     terms,
-    words,
+    unscoped_expression,
 )
-from spiderwebd.store.indexing import (
-    PREDECESSORS,
-    STATE,
-    agent_token,
-    document_of,
-    principal_token,
-    session_token,
-)
+from spiderwebd.store.frequencies import Frequencies
+from spiderwebd.store.indexing import agent_token, principal_token, session_token
+from spiderwebd.store.tail import Places, Tail
+
+COMMON_SCORE = 1e-6
+"""Of an entry that holds common words only: what FTS5 gives a word that says nothing."""
+
+COMMON_TERMS = 4
+"""Common words that are looked for first: more than half of all entries hold each of them."""
 
 HIT_COLUMNS = (
     "e.sid, s.key, e.memory_id, e.version, e.role, e.kind, e.created_ms, e.content, e.in_ram, e.name"
 )
-
-TAIL_ENTRIES = 8_192
-"""Most unindexed entries that one search looks at, newest first: twice what makes indexing urgent."""
-
-# bm25 takes a weight for each column: scope counts nothing.
-INDEX = f"""
+STATE = """
+SELECT watermark, documents, words,
+    (SELECT ifnull(max(removal), 0) FROM removals), (SELECT count(*) FROM reindex)
+FROM index_state
+"""
+# CROSS JOIN keeps the order: the index finds, the tables are only looked into. What is in `reindex` is
+# ranked with the tail; the version is compared for entries that could not be indexed again.
+FOUND = """
+CROSS JOIN indexed i ON i.entry = f.entry
+CROSS JOIN entries e ON e.entry = f.entry AND e.version = i.version
+CROSS JOIN sessions s ON s.sid = e.sid
+WHERE s.sid = ?3 OR (s.principal = ?4 AND (?5 IS NULL OR s.agent = ?5))
+"""
+# bm25 takes a weight for each column: scope counts nothing. A limit of -1 is none.
+BEST = f"""
 SELECT {HIT_COLUMNS}, -f.rank
 FROM (
     SELECT rowid AS entry, rank FROM entries_fts
     WHERE entries_fts MATCH ?1 AND rank MATCH 'bm25(0.0, {", ".join(map(str, WEIGHTS))})'
+        AND rowid NOT IN (SELECT entry FROM reindex)
     ORDER BY rank LIMIT ?2
-) f
-JOIN indexed i ON i.entry = f.entry
-JOIN entries e ON e.entry = f.entry AND e.version = i.version
-JOIN sessions s ON s.sid = e.sid
-WHERE s.sid = ?3 OR (s.principal = ?4 AND (?5 IS NULL OR s.agent = ?5))
+) f {FOUND}
+ORDER BY f.rank LIMIT ?6
 """  # noqa: S608 - constant columns and weights
-TAIL_OF_SESSION = f"""
-SELECT {HIT_COLUMNS}, s.principal, s.agent FROM entries e JOIN sessions s ON s.sid = e.sid
-WHERE e.sid = ?2 AND e.entry > ?1 AND e.kind = 'entry'
-ORDER BY e.memory_id DESC LIMIT ?5
+NEWEST = f"""
+SELECT {HIT_COLUMNS}
+FROM (
+    SELECT rowid AS entry FROM entries_fts
+    WHERE entries_fts MATCH ?1 AND rowid NOT IN (SELECT entry FROM reindex)
+    ORDER BY rowid DESC LIMIT ?2
+) f {FOUND}
 """  # noqa: S608 - constant columns
-TAIL_OF_PRINCIPAL = f"""
-SELECT {HIT_COLUMNS}, s.principal, s.agent FROM entries e JOIN sessions s ON s.sid = e.sid
-WHERE e.entry > ?1 AND e.kind = 'entry'
-    AND s.principal = ?3 AND (?4 IS NULL OR s.agent = ?4)
-ORDER BY e.entry DESC LIMIT ?5
+BY_ENTRY = f"""
+SELECT {HIT_COLUMNS}, e.entry FROM entries e JOIN sessions s ON s.sid = e.sid
+WHERE e.entry IN (SELECT value FROM json_each(?))
 """  # noqa: S608 - constant columns
-OUT_OF_DATE = f"""
-SELECT {HIT_COLUMNS}, s.principal, s.agent
-FROM reindex r JOIN entries e ON e.entry = r.entry JOIN sessions s ON s.sid = e.sid
-WHERE e.entry <= ?1 AND e.kind = 'entry'
-    AND (s.sid = ?2 OR (s.principal = ?3 AND (?4 IS NULL OR s.agent = ?4)))
-ORDER BY e.entry DESC LIMIT ?5
-"""  # noqa: S608 - constant columns
-HOLDING = "SELECT doc FROM entries_vocabulary WHERE term = ?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +100,11 @@ class Scope:
     def of_principal(cls, principal: str) -> Scope:
         """All sessions of a principal."""
         return cls(principal=principal)
+
+    @property
+    def owner(self) -> tuple[int | None, str | None, str | None]:
+        """Session, principal and agent, as the statements take them."""
+        return (self.sid, self.principal, self.agent)
 
     @property
     def token(self) -> str:
@@ -125,78 +137,132 @@ class Hit:
 
 
 def search(connection: sqlite3.Connection, text: str, scope: Scope, limit: int) -> list[Hit]:
-    """Rank the entries of `scope` that share a word with `text`; at most `limit`, best first.
-
-    Runs in the caller's read transaction. Entries only: a summary's words are those of its sources,
-    which are kept. A text without any word finds nothing.
-    """
-    asked = terms(text)
-    if not asked or limit < 1:
-        return []
-    watermark, documents, total_words, _ = connection.execute(STATE).fetchone()
-    tail = _Tail(connection, scope, watermark)
-    corpus = Corpus(documents, total_words / documents if documents else 0.0, _holding(connection, asked))
-    ranked = tail.rank(asked, corpus)
-    late = tail.places
-    # Rows out of date are dropped after the limit, so as many more are asked for.
-    stale = connection.execute("SELECT count(*) FROM reindex").fetchone()[0]
-    for *columns, score in connection.execute(
-        INDEX,
-        (
-            match_expression(asked, scope.token), limit + stale,
-            scope.sid, scope.principal, scope.agent,
-        ),
-    ):  # fmt: skip
-        hit = _hit(columns, score)
-        if (hit.sid, hit.memory_id) not in late:
-            ranked.append(hit)
-    ranked.sort(key=lambda hit: (-hit.score, -hit.created_ms, -hit.memory_id))
-    return ranked[:limit]
+    """Search once; see Searcher.search, which is quicker from the second time on."""
+    return Searcher().search(connection, text, scope, limit)
 
 
-class _Tail:
-    """What of a scope is not in the index as it now stands."""
+class Searcher:
+    """Searches one database and keeps what the next search needs again; for several threads."""
 
-    def __init__(self, connection: sqlite3.Connection, scope: Scope, watermark: int) -> None:
-        self._connection = connection
-        asked = (watermark, scope.sid, scope.principal, scope.agent, TAIL_ENTRIES)
-        newest = TAIL_OF_PRINCIPAL if scope.sid is None else TAIL_OF_SESSION
-        self._rows = connection.execute(newest, asked).fetchall()
-        self._rows += connection.execute(OUT_OF_DATE, asked).fetchall()
-        self.places = {(row[0], row[2]) for row in self._rows}
+    def __init__(self) -> None:
+        self._tail = Tail()
+        self._frequencies = Frequencies()
 
-    def rank(self, asked: list[str], corpus: Corpus) -> list[Hit]:
-        """The hits among them, scored together with what the index knows."""
-        if not self._rows:
+    def search(self, connection: sqlite3.Connection, text: str, scope: Scope, limit: int) -> list[Hit]:
+        """Rank the entries of `scope` that share a word with `text`; at most `limit`, best first.
+
+        Runs in the caller's read transaction. Entries only: a summary's words are those of its sources,
+        which are kept. A text without any word finds nothing.
+        """
+        asked = terms(text)[:MATCH_TERMS]
+        if not asked or limit < 1:
             return []
-        wanted = {index_word(term) for term in asked}
-        rows = []
-        documents = []
-        for row in self._rows:
-            sid, _, memory_id, _, role, _, created_ms, content, _, name, principal, agent = row
-            before = [text for _, _, text in self._connection.execute(PREDECESSORS, (sid, memory_id))]
-            document = document_of(sid, principal, agent, role, name, content, before, created_ms)
-            columns = document.columns[1:]
-            # Scoring reads every word several times; most documents have none that was asked for.
-            if any(not wanted.isdisjoint(map(index_word, words(text))) for text in columns):
-                rows.append(row)
-                documents.append(columns)
-        rest = Corpus(corpus.documents + len(self._rows) - len(rows), corpus.words, corpus.containing)
-        return [_hit(rows[place][:-2], score) for place, score in score_tail(asked, documents, rest)]
+        watermark, documents, total, removals, stale = connection.execute(STATE).fetchone()
+        tail = self._tail.read(connection, scope.owner, watermark, removals, out_of_date=stale > 0)
+        stems = {term: index_word(term) for term in asked}
+        holding = self._frequencies.of(connection, set(stems.values()), documents) if documents else {}
+        corpus = Corpus(documents, total / documents if documents else 0.0, holding)
+        words = _Words.of(stems, corpus)
+        hits = _of_tail(connection, _rank(tail, words, corpus, limit))
+        if documents and words.told:
+            hits += _best(connection, words, scope, limit)
+        if words.common and len(hits) < limit:
+            room = limit - len(hits)
+            hits += _of_tail(connection, _newest_of_tail(tail, words, room))
+            if documents:
+                hits += _newest(connection, words, scope, hits, room)
+        hits.sort(key=lambda hit: (-hit.score, -hit.created_ms, -hit.memory_id))
+        return hits[:limit]
 
 
-def _holding(connection: sqlite3.Connection, asked: list[str]) -> dict[str, int]:
-    """In how many indexed documents each word stands, by its stem."""
-    found = {}
-    for word in {index_word(term) for term in asked[:MATCH_TERMS]}:
-        row = connection.execute(HOLDING, (word,)).fetchone()
-        if row is not None:
-            found[word] = row[0]
-    return found
+@dataclass(frozen=True, slots=True)
+class _Words:
+    """The words of a question: those to rank by, and those that say nothing, rarest first."""
+
+    told: list[str]
+    common: list[str]
+    told_stems: frozenset[str]
+    common_stems: frozenset[str]
+    places: int
+    """In how many documents the first stand together, at most."""
+
+    @classmethod
+    def of(cls, stems: dict[str, str], corpus: Corpus) -> _Words:
+        """Divide words, given with their stems, by what the index knows of them."""
+        every = frozenset(stems.values())
+        holding = corpus.containing
+        wanted = telling(corpus) if holding else every
+        common = [word for word, stem in stems.items() if stem not in wanted]
+        return cls(
+            [word for word, stem in stems.items() if stem in wanted],
+            sorted(common, key=lambda word: holding[stems[word]]),
+            wanted,
+            every - wanted,
+            sum(holding.get(stem, 0) for stem in wanted),
+        )
 
 
-def _hit(columns: Sequence[Any], score: float) -> Hit:
+def _rank(tail: Places, words: _Words, corpus: Corpus, limit: int) -> list[tuple[int, float]]:
+    """The best unindexed entries and their scores, weighed together with what the index knows."""
+    # Most hold none of the words; for them a look at the keys is all.
+    holders = [entry for entry, it in tail.items() if not it.counts.keys().isdisjoint(words.told_stems)]
+    others = len(tail) - len(holders)
+    rest = Corpus(corpus.documents + others, corpus.words, corpus.containing)
+    # Oldest first, because of equals `score` puts the later one before.
+    holders.reverse()
+    ranked = score(sorted(words.told_stems), [tail[entry] for entry in holders], rest)
+    return [(holders[place], points) for place, points in ranked[:limit]]
+
+
+def _newest_of_tail(tail: Places, words: _Words, limit: int) -> list[tuple[int, float]]:
+    """The newest unindexed entries that hold common words only."""
+    found = (
+        (entry, COMMON_SCORE)
+        for entry, it in tail.items()
+        if it.counts.keys().isdisjoint(words.told_stems)
+        and not it.counts.keys().isdisjoint(words.common_stems)
+    )
+    return list(islice(found, limit))
+
+
+def _of_tail(connection: sqlite3.Connection, ranked: list[tuple[int, float]]) -> list[Hit]:
+    if not ranked:
+        return []
+    points = dict(ranked)
+    rows = connection.execute(BY_ENTRY, (json.dumps(list(points)),))
+    return [_hit(columns, points[entry]) for *columns, entry in rows]
+
+
+def _best(connection: sqlite3.Connection, words: _Words, scope: Scope, limit: int) -> list[Hit]:
+    """The best indexed entries."""
+    if words.places <= FEW_DOCUMENTS:
+        # bm25() counts the places of every word of the expression, those of the scope's too.
+        expression, inner = unscoped_expression(words.told), -1
+    else:
+        expression, inner = match_expression(words.told, scope.token), limit
+    rows = connection.execute(BEST, (expression, inner, *scope.owner, limit))
+    return [_hit(columns, points) for *columns, points in rows]
+
+
+def _newest(
+    connection: sqlite3.Connection, words: _Words, scope: Scope, known: list[Hit], limit: int
+) -> list[Hit]:
+    """The newest indexed entries that hold common words, without those that are known."""
+    seen = {(hit.sid, hit.memory_id) for hit in known}
+    found: list[Hit] = []
+    for common in (words.common[:COMMON_TERMS], words.common):
+        expression = match_expression(common, scope.token)
+        rows = connection.execute(NEWEST, (expression, limit + len(known), *scope.owner))
+        hits = (_hit(columns, COMMON_SCORE) for columns in rows)
+        found = [hit for hit in hits if (hit.sid, hit.memory_id) not in seen]
+        if len(found) >= limit or len(common) == len(words.common):
+            break
+    return found[:limit]
+
+
+def _hit(columns: Sequence[Any], points: float) -> Hit:
     sid, key, memory_id, version, role, kind, created_ms, content, in_ram, name = columns
     return Hit(
-        sid, key, memory_id, version, role, kind, created_ms, content, score, "ram" if in_ram else "ltm", name
-    )
+        sid, key, memory_id, version, role, kind, created_ms, content, points,
+        "ram" if in_ram else "ltm", name,
+    )  # fmt: skip

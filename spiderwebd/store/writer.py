@@ -161,8 +161,10 @@ class Writer:
     async def settled(self) -> None:
         """Return when `then` was called for all that was submitted so far.
 
-        All of it is then committed, or, while degraded, in the backlog.
+        All of it is then committed, or, while degraded, in the backlog. Raises StorageUnavailable when the
+        store's thread has ended: then nobody will call back.
         """
+        self._refuse_if_dead()
         target = self._submitted
         if self._delivered >= target:
             await trio.lowlevel.checkpoint()
@@ -255,6 +257,8 @@ class Writer:
             await self.settled()
             if self._reason:
                 await self._retry()
+            # The writer's connection must be the last: only that one can take the log into the file.
+            self._pool.close()
             self._runner.put(Command.STOP)
         await self._ended.wait()
         self._pool.close()

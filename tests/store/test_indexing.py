@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from spiderwebd.core.records import EraseRecord
 from spiderwebd.store import indexing
 from spiderwebd.store.schema import open_writer, transaction
-from spiderwebd.store.search import Scope, search
+from spiderwebd.store.search import Scope, Searcher, search
 from spiderwebd.store.tables import write
 from tests.store.samples import NOW_MS, database, entry, session
 
@@ -44,9 +44,10 @@ def test_search_finds_exactly_the_present_texts(
     operations: list[tuple[str, ...]], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """At any moment a word finds the entries that hold it now (text or name) or that follow one that did,
-    and when all are erased no word is left in the index."""
+    also for a searcher that remembers; and when all are erased no word is left in the index."""
     connection = open_writer(database(tmp_path_factory.mktemp("index")), "OFF")
     write(connection, [[session()]])
+    kept = Searcher()
     texts: dict[int, str] = {}
     names: dict[int, str] = {}
     versions: dict[int, int] = {}
@@ -86,6 +87,8 @@ def test_search_finds_exactly_the_present_texts(
                 if any(word in ever[other] for other in order[max(0, place - 2) : place])
             }
             assert own <= found <= own | near
+            again = {hit.memory_id for hit in kept.search(connection, word, Scope.session(1), 100)}
+            assert own <= again <= own | near
     with transaction(connection):
         write(connection, [[EraseRecord(1, tuple(texts), "", NOW_MS)]])
     index_all(connection)

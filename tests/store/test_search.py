@@ -24,6 +24,12 @@ LATE = 10_000
 both = pytest.mark.parametrize("every", [INDEXED, LATE], ids=["indexed", "tail"])
 
 
+@pytest.fixture(params=[256, -1], ids=["rare", "frequent"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both ways of asking the index: by rare words alone, and by the scope's word together with them."""
+    monkeypatch.setattr("spiderwebd.store.search.FEW_DOCUMENTS", request.param)
+
+
 async def put(store: Store, *records: Any) -> None:
     """Have records committed."""
     await store.writer.submit(records, ignore)
@@ -35,6 +41,7 @@ async def found(store: Store, text: str, scope: Scope | None = None, limit: int 
     return [hit.memory_id for hit in await store.reader.search(text, scope or Scope.session(1), limit)]
 
 
+@pytest.mark.usefixtures("way")
 @both
 async def test_words_are_found_by_the_next_request(tmp_path: Path, every: int) -> None:
     """Stems, case and accents match, rarer words count more, stop words nothing; index or not."""
@@ -78,6 +85,7 @@ async def test_day_and_name_are_searched(tmp_path: Path, every: int) -> None:
         assert (await found(store, "favourite colours"))[0] == 2
 
 
+@pytest.mark.usefixtures("way")
 @both
 async def test_scope_is_never_left(tmp_path: Path, every: int) -> None:
     """Session, agent and principal scopes find their own and nobody else's, similar names included."""
@@ -103,6 +111,7 @@ async def test_scope_is_never_left(tmp_path: Path, every: int) -> None:
         assert len(await found(store, "zebra", Scope.of_principal("ana"), 2)) == 2
 
 
+@pytest.mark.usefixtures("way")
 async def test_tail_and_index_rank_as_one_list(tmp_path: Path) -> None:
     """What was indexed and what was not yet are weighed alike: the better text is first, wherever it is."""
     async with open_store(database(tmp_path), InlineRunner(40)) as store:
@@ -117,6 +126,7 @@ async def test_tail_and_index_rank_as_one_list(tmp_path: Path) -> None:
         assert sorted(ranked) == [40, 41, 42, 46]
 
 
+@pytest.mark.usefixtures("way")
 @both
 async def test_updated_text_is_found_and_the_old_one_not(tmp_path: Path, every: int) -> None:
     """After an update the new words find the entry at once, the old words no longer."""
@@ -132,6 +142,7 @@ async def test_updated_text_is_found_and_the_old_one_not(tmp_path: Path, every: 
         assert await found(store, "marabou") == [1]
 
 
+@pytest.mark.usefixtures("way")
 async def test_update_between_two_steps_of_the_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """While the index still has the old text, that text finds nothing and the new one is found."""
     runner = InlineRunner(1)
@@ -144,6 +155,7 @@ async def test_update_between_two_steps_of_the_index(tmp_path: Path, monkeypatch
         assert await found(store, "giraffe", limit=1) == [2]
 
 
+@pytest.mark.usefixtures("way")
 @both
 async def test_erased_words_are_gone(tmp_path: Path, every: int) -> None:
     """No word of an erased entry finds anything, not even through the entries that followed it."""
@@ -168,6 +180,7 @@ async def test_summaries_and_tombstones_are_not_searched(tmp_path: Path) -> None
         assert [(hit.memory_id, hit.source) for hit in hits] == [(1, "ltm")]
 
 
+@pytest.mark.usefixtures("way")
 async def test_query_syntax_is_only_words(tmp_path: Path) -> None:
     """Quotes, operators, NUL and half characters in a question cannot break or widen the search."""
     async with open_store(database(tmp_path), InlineRunner(1)) as store:
@@ -229,3 +242,68 @@ async def test_unindexable_entry_is_left_out(
         assert store.writer.statistics.unindexed == 0
         assert 7 in await found(store, "zebra")
         assert (await store.reader.memory(1, 2)) == entry(2, "zebra 2")
+
+
+COMMON = [f"project note {number}" + (" zebra" if number % 9 == 0 else "") for number in range(1, 41)]
+"""Texts that all hold the same words, and some one that tells."""
+
+
+@pytest.mark.parametrize("every", [INDEXED, 25, LATE], ids=["indexed", "half", "tail"])
+async def test_common_words_are_left_to_the_end(
+    tmp_path: Path, every: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Words of more than half of all entries change no place of those that hold a rarer one; entries that
+    hold nothing else follow, newest first, as many as are asked for and none twice."""
+    async with open_store(database(tmp_path), InlineRunner(every)) as store:
+        await put(store, session(), session(2, principal="bob"))
+        for number, text in enumerate(COMMON, 1):
+            await put(store, entry(number, text), entry(number, text, 2))
+        whole = await found(store, "zebra", limit=30)
+        monkeypatch.setattr("spiderwebd.core.ranking.FEW_DOCUMENTS", 10)
+        for scope in (Scope.session(1), Scope.of_principal("ana")):
+            pruned = await found(store, "which project notes have a zebra", scope, limit=30)
+            if every != LATE:  # nothing is known of how common a word is before anything is indexed
+                assert pruned[: len(whole)] == whole
+                assert (
+                    pruned[len(whole) :]
+                    == sorted(set(range(1, 41)) - set(whole), reverse=True)[: 30 - len(whole)]
+                )
+                assert await found(store, "project notes", scope, 5) == [40, 39, 38, 37, 36]
+            assert len(set(pruned)) == 30
+            assert len(await found(store, "project", scope, limit=100)) == 40
+
+
+async def test_every_common_word_is_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An entry that holds only one of many common words is found when there is room for it."""
+    monkeypatch.setattr("spiderwebd.core.ranking.FEW_DOCUMENTS", 0)
+    monkeypatch.setattr("spiderwebd.store.search.COMMON_TERMS", 1)
+    async with open_store(database(tmp_path), InlineRunner(1)) as store:
+        await put(store, session(), entry(1, "heron"))
+        await put(store, *[entry(number, "zebra heron") for number in range(4, 9)])
+        assert await found(store, "zebra heron", limit=3) == [8, 7, 6]
+        assert await found(store, "zebra heron") == [8, 7, 6, 5, 4, 1]
+
+
+async def test_next_request_finds_it_under_load(tmp_path: Path) -> None:
+    """With threads, many sessions at once and the index at work, what was acknowledged is found."""
+    missed: list[int] = []
+    async with open_store(database(tmp_path)) as store:
+        await put(store, *[session(sid) for sid in range(1, 9)])
+
+        async def live(sid: int) -> None:
+            for number in range(1, 41):
+                word = f"w{sid}x{number}"
+                done = trio.Event()
+                await store.writer.submit(
+                    [entry(number, f"the project says {word}", sid)], lambda durable, done=done: done.set()
+                )
+                await done.wait()
+                hits = await store.reader.search(f"project {word}", Scope.of_principal("ana"), 3)
+                if (sid, number) not in [(hit.sid, hit.memory_id) for hit in hits]:
+                    missed.append(number)
+
+        with trio.fail_after(60):
+            async with trio.open_nursery() as nursery:
+                for sid in range(1, 9):
+                    nursery.start_soon(live, sid)
+    assert missed == []

@@ -146,14 +146,6 @@ async def test_one_process_at_a_time(tmp_path: Path) -> None:
         assert store.writer.accepting
 
 
-async def test_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
-    """Opening something else raises before anything is served."""
-    database(tmp_path).write_bytes(b"something else entirely, long enough to be looked at" * 20)
-    with pytest.RaisesGroup(sqlite3.DatabaseError):
-        async with open_store(database(tmp_path)):
-            pass
-
-
 async def test_retention_runs_round_after_round(tmp_path: Path, autojump_clock: MockClock) -> None:
     """Retention follows the settings in force at each round and says what went."""
     settings = Settings()

@@ -345,6 +345,8 @@ async def test_dead_thread_ends_the_store(tmp_path: Path, monkeypatch: pytest.Mo
                     store.writer.submit_nowait([session()], ignore)
                     nursery.start_soon(wait, store.writer)
                     nursery.start_soon(perform, store.writer)
+                # Who asks only afterwards must not wait for ever either.
+                await wait(store.writer)
             await trio.sleep_forever()
-    assert sorted(outcome) == ["performed", "settled"]
+    assert sorted(outcome) == ["performed", "settled", "settled"]
     assert not store.writer.accepting
