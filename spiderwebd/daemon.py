@@ -23,7 +23,14 @@ from spiderwebd.clock import Clock, SystemClock
 from spiderwebd.config import ConfigError, Loaded
 from spiderwebd.config_settings import Settings
 from spiderwebd.core.codes import Close, Code, Refused
-from spiderwebd.house_rules import announced_limits, door_rules_of, link_limits_of, overload_of, rules_of
+from spiderwebd.house_rules import (
+    announced_limits,
+    door_rules_of,
+    link_limits_of,
+    overload_of,
+    principal_rates_of,
+    rules_of,
+)
 from spiderwebd.log_events import EventName
 from spiderwebd.metrics import Metrics
 from spiderwebd.pulse import Pulse
@@ -41,6 +48,7 @@ from spiderwebd.wire.door import Door
 from spiderwebd.wire.keepalive import KeepaliveSweep
 from spiderwebd.wire.link import LinkEnd
 from spiderwebd.wire.listen import Endpoint, adopt, local_url, open_tcp, open_unix, with_tls
+from spiderwebd.wire.quotas import PrincipalRates
 from spiderwebd.work.blocking import InThreads
 from spiderwebd.work.documents import DocumentFolders
 from spiderwebd.work.slots import FairSlots
@@ -72,6 +80,7 @@ class Daemon:
     _starting: trio.CancelScope = field(default_factory=trio.CancelScope)
     _drain_scope: trio.CancelScope = field(default_factory=trio.CancelScope)
     _tls: ssl.SSLContext | None = None
+    _rates: PrincipalRates = field(default_factory=PrincipalRates)
     _house: House | None = None
     _pulse: Pulse | None = None
 
@@ -101,6 +110,8 @@ class Daemon:
                 batch=self.settings.store.batch,
                 queue_submissions=self.settings.store.queue,
                 backlog_bytes=self.settings.store.backlog_bytes,
+                clock=self.clock,
+                on_salvage=lambda report: log.event("storage_salvaged", reason=report.summary),
                 on_state=self._on_storage,
                 on_fault=lambda error, about: self._on_fault("store", error),
                 on_commit=self.metrics.commit_seconds.observe,
@@ -143,6 +154,7 @@ class Daemon:
             idle_seconds=settings.keepalive.interval_seconds,
             silent_seconds=settings.keepalive.timeout_seconds,
         )
+        self._rates = principal_rates_of(settings)
         verify = partial(self._verify, tokens)
         reception = Reception(
             registry=registry,
@@ -150,11 +162,12 @@ class Daemon:
             verify=verify,
             limits=lambda: link_limits_of(self.settings),
             connect_seconds=settings.limits.connect_seconds,
-            inbox_seconds=settings.limits.connect_seconds,
+            inbox_seconds=settings.limits.inbox_seconds,
             on_attach=self._on_attach,
             on_refused=lambda peer: log.event("authentication_refused", peer=peer),
             on_end=self._on_link_end,
             links_per_principal=lambda: self.settings.limits.links_per_principal,
+            rates=lambda: self._rates,
             metrics=self.metrics,
         )
         door = Door(
@@ -301,6 +314,7 @@ class Daemon:
         if self._house is not None:
             self._house.rules = rules_of(loaded.settings)
             self._house.announced_limits = announced_limits(loaded.settings)
+        self._rates = principal_rates_of(loaded.settings)
         log.event("reloaded")
         systemd.notify(READY=1, STATUS="serving")
 

@@ -21,6 +21,7 @@ EventName = Literal[
     "link_fault",
     "storage_degraded",
     "storage_recovered",
+    "storage_salvaged",
     "authentication_refused",
     "loop_fault",
     "overload_began",
@@ -84,6 +85,11 @@ EVENTS: dict[EventName, Event] = {
         "the disk cannot be written: nothing new is accepted once the backlog is full",
     ),
     "storage_recovered": Event("d4aa797cabeba4e6a880fb33d4513000", 5, "the disk can be written again"),
+    "storage_salvaged": Event(
+        "6ec55dfd38eb8bc333da0eccc7ba439b",
+        2,
+        "the database was damaged; it was kept aside and what could be read was saved",
+    ),
     "authentication_refused": Event(
         "4682d5fdf7b5cf0f1ce39948d6277a62", 4, "a client was refused: no valid token"
     ),
