@@ -61,6 +61,15 @@ EXTENSION_SECONDS = 30.0
 """How much more time systemd is asked for at once while starting, and beyond the grace while stopping."""
 HANDSHAKE_SECONDS = 0.5
 """For handshakes that were accepted before the stop; who takes longer is refused with draining."""
+FAULT_EVENTS: dict[str, EventName] = {
+    "session": "session_fault",
+    "chat": "work_fault",
+    "query": "work_fault",
+    "task": "work_fault",
+    "link": "link_fault",
+    "door": "link_fault",
+}
+"""The operator event of a fault, by the wall that held it; anything else is a loop."""
 PREDECESSOR_FILES = (".spiderweb-ltm", ".spiderweb-session-state.json")
 BLOCKING_THREADS = 4
 """Threads for workers' files and documents; the store has its own."""
@@ -272,7 +281,8 @@ class Daemon:
                 sweeps.memory_manager_sweep, registry, lambda: self.settings.memory_manager.interval_seconds
             ),
             partial(sweeps.hibernation_sweep, registry),
-            partial(store.retain, lambda: self.settings, clock=self.clock),
+            partial(sweeps.deadline_sweep, registry),
+            partial(store.retain, lambda: self.settings, clock=self.clock, on_removed=registry.note_removals),
             keepalive.run,
             pulse.probe_lag,
             pulse.beat,
@@ -390,10 +400,7 @@ class Daemon:
 
     def _on_fault(self, where: str, error: BaseException, key: str = "") -> None:
         self.metrics.faults[where] += 1
-        name: EventName = "session_fault" if where in ("session", "chat", "query", "task") else "loop_fault"
-        if where in ("link", "door"):
-            name = "link_fault"
-        log.event(name, where=where, session=key, exc_info=error)
+        log.event(FAULT_EVENTS.get(where, "loop_fault"), where=where, session=key, exc_info=error)
 
     def _on_storage(self, degraded: bool, reason: str) -> None:
         if degraded:

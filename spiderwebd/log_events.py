@@ -18,6 +18,7 @@ EventName = Literal[
     "stopped",
     "configuration_invalid",
     "session_fault",
+    "work_fault",
     "link_fault",
     "storage_degraded",
     "storage_recovered",
@@ -73,6 +74,11 @@ EVENTS: dict[EventName, Event] = {
         "cd1d9fe32b7aae5597e81ef2492ab45f",
         3,
         "a session was ended by a fault of the daemon; it comes back from disk at the next attach",
+    ),
+    "work_fault": Event(
+        "dab048a1445cc378e9df9ce5c6c26dbc",
+        3,
+        "an answer, a query or a task failed by a fault of the daemon; its session goes on",
     ),
     "link_fault": Event(
         "545f1c8aae5f6936680d37de973de53c",

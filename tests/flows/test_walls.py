@@ -30,7 +30,7 @@ from spiderwebd.work.research import ResearchWorker
 from tests.wire.loopback import TEXT, RawClient, frame, upgrade
 
 SECONDS = 20.0
-FAULTS = ("session_fault", "link_fault", "loop_fault")
+FAULTS = ("session_fault", "work_fault", "link_fault", "loop_fault")
 
 Frame = dict[str, Any]
 
@@ -128,6 +128,7 @@ async def served(folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
         "state.directory": str(folder / "state"),
         "heartbeat.interval_seconds": "0.2",
         "heartbeat.jitter_seconds": "0",
+        "sessions.hibernate_seconds": "0.6",
     }
     read = partial(load, configuration, {}, {}, options)
     daemon = Announced(read(), reload=read)
@@ -191,7 +192,7 @@ async def test_a_bug_in_a_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         assert (await link.until("agent.status", taskId=2))["status"] == "complete"
         await link.until("session.receive", request="g")
         await link.works()
-        assert house.faults == [("session_fault", "task")]
+        assert house.faults == [("work_fault", "task")]
         assert house.daemon.metrics.faults == {"task": 1}
 
 
@@ -202,7 +203,7 @@ async def test_a_bug_in_a_query(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         await link.say("agent.list", id="q")
         assert (await link.until("error", request="q"))["code"] == "internal"
         await link.works()
-        assert house.faults == [("session_fault", "query")]
+        assert house.faults == [("work_fault", "query")]
         assert house.daemon.metrics.faults == {"query": 1}
 
 

@@ -30,7 +30,7 @@ def _fields_of_calls() -> dict[str, list[set[str]]]:
             if isinstance(node.args[0], ast.Constant):
                 calls.setdefault(str(node.args[0].value), []).append(fields)
             else:  # the walls choose among their three events
-                for event in ("session_fault", "link_fault", "loop_fault"):
+                for event in ("session_fault", "work_fault", "link_fault", "loop_fault"):
                     calls.setdefault(event, []).append(fields)
     return calls
 
