@@ -19,6 +19,18 @@ TESTED_ELSEWHERE = {
     "log_events.py": "tests/test_log.py and tests/systemd/test_catalog.py",
     "config_settings.py": "tests/test_config.py",
     "config_sources.py": "tests/test_config.py",
+    "client/errors.py": "tests/client/test_request.py and test_connection.py",
+    "core/effects.py": "plain data, asked for and checked by every other test of the core",
+    "core/story.py": "frames, validated against the schema by tests/core/test_schema.py",
+    "core/verbs.py": "two enumerations, used by tests/core/test_rules.py",
+    "session/ports.py": "protocols, implemented by tests/session/household.py",
+    "work/task.py": "plain data, used by tests/work/test_workers.py",
+    "store/salvage_source.py": "tests/store/test_salvage.py, on damaged files",
+    "store/salvage_tables.py": "tests/store/test_salvage.py, on damaged files",
+    "store/salvage_report.py": "tests/store/test_salvage.py, on damaged files",
+    "store/scan.py": "tests/store/test_salvage.py, on damaged files",
+    "store/mending.py": "tests/store/test_salvage.py, on damaged files",
+    "store/damage.py": "tests/store/test_salvage.py and tests/crash/test_damage.py",
 }
 """Modules without a test file of their own name, and where they are tested."""
 
