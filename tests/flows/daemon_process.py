@@ -27,7 +27,7 @@ STDERR_CHARACTERS = 4000
 COMMAND = (sys.executable, "-m", "spiderwebd")
 
 
-class DaemonFailed(Exception):  # noqa: N818 - what happened, as the house names its exceptions
+class DaemonFailed(Exception):
     """The daemon did not start or stop as it should; the text ends with its log."""
 
 

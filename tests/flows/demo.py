@@ -44,7 +44,7 @@ IMPOSSIBLE = "fly to the moon"
 LINE_CHARACTERS = 118
 
 
-class DemoFailed(Exception):  # noqa: N818 - what happened, as the house names its exceptions
+class DemoFailed(Exception):
     """The story cannot go on: something it waits for did not come."""
 
 
