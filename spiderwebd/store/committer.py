@@ -25,8 +25,8 @@ from spiderwebd.store.tables import write
 INDEX_STEP = 64
 """Entries indexed in one transaction: about 4 ms, the longest that indexing alone holds up a commit."""
 
-INDEX_AT_LEAST = 4_096
-"""Unindexed entries at which indexing no longer waits for a quiet moment: a search reads them all."""
+INDEX_AT_LEAST = 64
+"""Unindexed entries at which indexing no longer waits for a quiet moment: every search looks at each."""
 
 QUIET_SECONDS = 0.05
 HURRY_ENTRIES = 512
@@ -243,6 +243,11 @@ class Committer:
     def index_urgent(self) -> bool:
         """Whether so much is unindexed that it must be done between two batches."""
         return not self._reason and self._unindexed >= INDEX_AT_LEAST
+
+    @property
+    def index_slice(self) -> int:
+        """How many entries to index between two batches: more when so many wait that they would pile up."""
+        return INDEX_STEP if self._unindexed < HURRY_ENTRIES else 4 * INDEX_STEP
 
     def index(self, limit: int = INDEX_STEP) -> Report | None:
         """Index up to `limit` entries; a report only when something went wrong.

@@ -1,9 +1,10 @@
 """Keeping the search index: which text of an entry is indexed, when, and how it is taken out again.
 
-Indexing runs behind the acknowledgement, in the writer's thread when it has nothing else to do. The
-index is contentless (a third of the disk space) and SQLite before 3.43 can take a document out of it
-only when given the very text that went in. That text is derived again from the versions of the entry
-and of its two predecessors, which the schema keeps until they are erased.
+Indexing runs behind the acknowledgement, in the writer's thread: in quiet moments, and in small steps
+between batches when enough entries wait. The index is contentless (a third of the disk space) and
+SQLite before 3.43 can take a document out of it only when given the very text that went in. That text
+is derived again from the versions of the entry and of its two predecessors, which the schema keeps
+until they are erased.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from spiderwebd.core.records import (
     VersionRecord,
 )
 from spiderwebd.store.runner import Runner
-from spiderwebd.store.search import Hit, Scope, search
+from spiderwebd.store.search import Hit, Scope, Searcher
 from spiderwebd.store.tables import (
     ENTRY_COLUMNS,
     GOAL_COLUMNS,
@@ -140,6 +140,7 @@ class Reader:
 
     def __init__(self, runner: Runner) -> None:
         self._runner = runner
+        self._searcher = Searcher()
 
     async def session(self, key: str, requests: int = REMEMBERED_REQUESTS) -> SessionImage | None:
         """All that the session with this key needs to come back; None when there is none.
@@ -218,7 +219,9 @@ class Reader:
 
     async def search(self, text: str, scope: Scope, limit: int) -> list[Hit]:
         """Entries that answer `text`, best first; what was committed a moment ago is included."""
-        return await self._runner.read(lambda connection: search(connection, text, scope, limit))
+        return await self._runner.read(
+            lambda connection: self._searcher.search(connection, text, scope, limit)
+        )
 
 
 def read_image(connection: sqlite3.Connection, key: str, requests: int) -> SessionImage | None:

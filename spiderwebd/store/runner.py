@@ -142,7 +142,7 @@ class ThreadRunner:
                 held = item
             tell(committer.run(batch))
             if committer.index_urgent:
-                trouble = committer.index()
+                trouble = committer.index(committer.index_slice)
                 if trouble is not None:
                     tell(trouble)
 

@@ -16,7 +16,6 @@ from itertools import islice
 from typing import Any, Literal
 
 from spiderwebd.core.ranking import (
-    FEW_DOCUMENTS,
     MATCH_TERMS,
     WEIGHTS,
     Corpus,
@@ -30,6 +29,9 @@ from spiderwebd.core.ranking import (
 from spiderwebd.store.frequencies import Frequencies
 from spiderwebd.store.indexing import agent_token, principal_token, session_token
 from spiderwebd.store.tail import Places, Tail
+
+RARE_PLACES = 256
+"""Words in so few documents are looked for in all scopes: that costs less than the scope's own word."""
 
 COMMON_SCORE = 1e-6
 """Of an entry that holds common words only: what FTS5 gives a word that says nothing."""
@@ -235,7 +237,7 @@ def _of_tail(connection: sqlite3.Connection, ranked: list[tuple[int, float]]) ->
 
 def _best(connection: sqlite3.Connection, words: _Words, scope: Scope, limit: int) -> list[Hit]:
     """The best indexed entries."""
-    if words.places <= FEW_DOCUMENTS:
+    if words.places <= RARE_PLACES:
         # bm25() counts the places of every word of the expression, those of the scope's too.
         expression, inner = unscoped_expression(words.told), -1
     else:

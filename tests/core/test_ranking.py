@@ -9,12 +9,16 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from spiderwebd.core.ranking import (
+    FEW_PLACES,
     MATCH_TERMS,
+    SEARCHED_PLACES,
     Corpus,
     index_word,
     match_expression,
     score_tail,
+    telling,
     terms,
+    unscoped_expression,
     words,
 )
 
@@ -90,6 +94,14 @@ def test_a_scope_is_a_filter_and_never_a_word(index: sqlite3.Connection) -> None
     assert matches(index, match_expression(["parrots"], "s12")) == [2]
     assert matches(index, match_expression(["s1"], "s12")) == [3]
     assert matches(index, match_expression(["s12"], "s12")) == []
+
+
+def test_without_a_scope_its_words_are_not_found_either(index: sqlite3.Connection) -> None:
+    """Rows of every scope are found, by the words of their texts alone."""
+    assert matches(index, unscoped_expression(["parrots"])) == [1, 2]
+    assert matches(index, unscoped_expression(["s1"])) == [3]
+    assert matches(index, unscoped_expression(["s12"])) == []
+    assert matches(index, unscoped_expression([])) == []
 
 
 @pytest.mark.parametrize("nothing", [[], [""], ["…"]])
@@ -170,3 +182,23 @@ def test_a_tail_is_weighed_with_the_index() -> None:
     apart = {found + len(indexed): score for found, score in score_tail(query, tail, corpus)}
     assert apart
     assert apart == pytest.approx(together)
+
+
+@given(
+    st.dictionaries(st.text("abc", min_size=1, max_size=3), st.integers(0, 60_000)), st.integers(0, 40_000)
+)
+@example({"backup": 20_000, "moon": 3}, 30_000)
+@example({"backup": 2_000, "moon": 3}, 2_000)
+def test_words_that_tell_something(containing: dict[str, int], documents: int) -> None:
+    """All words tell while they stand in few documents; then none of more than half of all, and of the
+    others the rarest, as many as stand in a bounded number of documents."""
+    told = telling(Corpus(documents=documents, containing=containing))
+    if sum(containing.values()) <= FEW_PLACES:
+        assert told == set(containing)
+        return
+    candidates = {word: holding for word, holding in containing.items() if holding <= documents // 2}
+    assert told <= set(candidates)
+    assert bool(told) == bool(candidates)
+    assert len(told) <= 1 or sum(containing[word] for word in told) <= SEARCHED_PLACES
+    for word in told:
+        assert told.issuperset(other for other in candidates if candidates[other] < containing[word])

@@ -27,7 +27,7 @@ both = pytest.mark.parametrize("every", [INDEXED, LATE], ids=["indexed", "tail"]
 @pytest.fixture(params=[256, -1], ids=["rare", "frequent"])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both ways of asking the index: by rare words alone, and by the scope's word together with them."""
-    monkeypatch.setattr("spiderwebd.store.search.FEW_DOCUMENTS", request.param)
+    monkeypatch.setattr("spiderwebd.store.search.RARE_PLACES", request.param)
 
 
 async def put(store: Store, *records: Any) -> None:
@@ -148,14 +148,21 @@ async def test_update_between_two_steps_of_the_index(tmp_path: Path, monkeypatch
     runner = InlineRunner(1)
     async with open_store(database(tmp_path), runner) as store:
         await put(store, session(), entry(1, "giraffe"), entry(2, "giraffe house"))
+        await put(store, session(2), entry(1, "heron", 2, name="tapir"), entry(2, "nothing", 2))
+        await put(store, entry(3, "nothing", 2), entry(4, "a heron and much else besides it", 2))
         monkeypatch.setattr(runner, "_index_every", LATE)
         await put(store, entry(1, "zebra", version=2))
         assert await found(store, "giraffe") == [2]
         assert await found(store, "zebra") == [1]
-        assert await found(store, "giraffe", limit=1) == [2]
+        await put(store, entry(1, "heron", 2, name="kudu"))
+        other = Scope.session(2)
+        assert await found(store, "tapir", other) == []
+        assert (await found(store, "kudu", other))[0] == 1
+        await put(store, entry(1, "ibex", 2, version=2, name="kudu"))
+        assert sorted(await found(store, "heron", other)) == [2, 3, 4]  # 2 and 3 follow the old text
+        assert len(await found(store, "heron", other, limit=1)) == 1
 
 
-@pytest.mark.usefixtures("way")
 @both
 async def test_erased_words_are_gone(tmp_path: Path, every: int) -> None:
     """No word of an erased entry finds anything, not even through the entries that followed it."""
@@ -248,7 +255,7 @@ COMMON = [f"project note {number}" + (" zebra" if number % 9 == 0 else "") for n
 """Texts that all hold the same words, and some one that tells."""
 
 
-@pytest.mark.parametrize("every", [INDEXED, 25, LATE], ids=["indexed", "half", "tail"])
+@pytest.mark.parametrize("every", [INDEXED, 31, LATE], ids=["indexed", "some", "tail"])
 async def test_common_words_are_left_to_the_end(
     tmp_path: Path, every: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -259,7 +266,7 @@ async def test_common_words_are_left_to_the_end(
         for number, text in enumerate(COMMON, 1):
             await put(store, entry(number, text), entry(number, text, 2))
         whole = await found(store, "zebra", limit=30)
-        monkeypatch.setattr("spiderwebd.core.ranking.FEW_DOCUMENTS", 10)
+        monkeypatch.setattr("spiderwebd.core.ranking.FEW_PLACES", 10)
         for scope in (Scope.session(1), Scope.of_principal("ana")):
             pruned = await found(store, "which project notes have a zebra", scope, limit=30)
             if every != LATE:  # nothing is known of how common a word is before anything is indexed
@@ -275,7 +282,7 @@ async def test_common_words_are_left_to_the_end(
 
 async def test_every_common_word_is_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An entry that holds only one of many common words is found when there is room for it."""
-    monkeypatch.setattr("spiderwebd.core.ranking.FEW_DOCUMENTS", 0)
+    monkeypatch.setattr("spiderwebd.core.ranking.FEW_PLACES", 0)
     monkeypatch.setattr("spiderwebd.store.search.COMMON_TERMS", 1)
     async with open_store(database(tmp_path), InlineRunner(1)) as store:
         await put(store, session(), entry(1, "heron"))
