@@ -162,6 +162,10 @@ class Limits(Section):
     )
     message_bytes: int = _count(4_096, 1, 1_048_576, "UTF-8 bytes of the text of a chat, goal or memory.")
     inbox: int = _count(64, 1, 65_536, "Requests waiting in one session.")
+    inbox_seconds: float = _seconds(
+        5, 0.01, 300, "Seconds that a request waits for room in its session's inbox before it is refused."
+    )
+    chats_queued: int = _count(64, 1, 4_096, "Messages of one session that wait for their answers.")
     outbox_frames: int = _count(1_024, 16, 1_048_576, "Frames waiting for one link before it is closed.")
     outbox_bytes: int = _count(
         1_048_576, 65_536, 1_073_741_824, "Bytes waiting for one link before it is closed."
@@ -175,6 +179,22 @@ class Limits(Section):
     )
     queries: int = _count(16, 1, 1_024, "Memory and history queries of one session at once.")
     goals_queued: int = _count(32, 1, 4_096, "Goals of one session that wait or run.")
+    goals_total: int = _count(4_096, 1, 1_048_576, "Goals that wait or run, all awake sessions together.")
+    tasks_total: int = _count(
+        16_384, 1, 16_777_216, "Tasks that wait to be started, all awake sessions together."
+    )
+    principal_frames_per_second: float = _seconds(
+        0, 0, 10_000_000, "Messages a second of one principal, twice as many in a burst; 0 is no limit."
+    )
+    principal_bytes_per_second: float = _seconds(
+        0, 0, 1e12, "Bytes of messages a second of one principal, twice as many in a burst; 0 is no limit."
+    )
+    principal_attaches_per_second: float = _seconds(
+        0, 0, 1_000_000, "Attaches a second of one principal, twice as many in a burst; 0 is no limit."
+    )
+    watch_seconds: float = _seconds(
+        0.25, 0.01, 60, "Seconds, at least, between two agent.state frames that a watching link is sent."
+    )
     attach_handshakes: int = _count(256, 1, 65_536, "Handshakes at once, from accept to session.ack.")
 
 
@@ -223,6 +243,15 @@ class Workers(Section):
     total: int = _count(8, 1, 4_096, "Tasks that run at once, shared fairly between sessions.")
     task_seconds: float = _seconds(60, 0.1, 86_400, "Seconds that one task may run.")
     goal_seconds: float = _seconds(3_600, 0.1, 2_592_000, "Seconds from acceptance to the end of a goal.")
+    queue_seconds: float = _seconds(
+        1_800,
+        0,
+        2_592_000,
+        "Seconds from acceptance of a goal after which no task of it is started; 0: until its end.",
+    )
+    chat_seconds: float = _seconds(
+        600, 0.1, 2_592_000, "Seconds from acceptance of a message after which it is not answered any more."
+    )
     document_directories: tuple[FilePath, ...] = _list("Folders that research may read, a list of paths.")
 
 

@@ -33,8 +33,8 @@ from spiderwebd.house_rules import (
 )
 from spiderwebd.log_events import EventName
 from spiderwebd.metrics import Metrics
-from spiderwebd.pulse import Pulse
-from spiderwebd.session import sweeps
+from spiderwebd.pulse import Pulse, resident_bytes
+from spiderwebd.session import figures, sweeps
 from spiderwebd.session.agents import AgentFolder
 from spiderwebd.session.desk import HouseDesk
 from spiderwebd.session.personas import Personas
@@ -89,6 +89,7 @@ class Daemon:
     _starting: trio.CancelScope = field(default_factory=trio.CancelScope)
     _drain_scope: trio.CancelScope = field(default_factory=trio.CancelScope)
     _tls: ssl.SSLContext | None = None
+    _storage_changed: Callable[[], None] = lambda: None
     _rates: PrincipalRates = field(default_factory=PrincipalRates)
     _house: House | None = None
     _pulse: Pulse | None = None
@@ -155,6 +156,7 @@ class Daemon:
             announced_limits=announced_limits(settings),
             inbox_limit=settings.limits.inbox,
             query_limit=settings.limits.queries,
+            watch_seconds=settings.limits.watch_seconds,
             metrics=self.metrics,
         )
         self._house = house
@@ -189,6 +191,7 @@ class Daemon:
             on_fault=lambda where, error: self._on_fault(where, error, ""),
             overload=lambda: "" if self._pulse is None else self._pulse.overload.reason,
         )
+        self._storage_changed = registry.note_storage
         self.metrics.before_render.append(partial(self._refresh, registry, door, store))
         pulse = Pulse(
             store.writer,
@@ -363,9 +366,14 @@ class Daemon:
         return None
 
     def _refresh(self, registry: Registry, door: Door, store: Store) -> None:
-        self.metrics.links = door.links
-        self.metrics.sessions_awake = len(registry.awake)
-        self.metrics.log_drops = log.dropped()
+        metrics, writer = self.metrics, store.writer.statistics
+        figures.collect(metrics, registry)
+        metrics.links = door.links
+        metrics.log_drops = log.dropped()
+        metrics.store_queue = metrics.queue_depth["store"] = writer.depth
+        metrics.queue_oldest_seconds["store"] = writer.oldest_seconds
+        metrics.overloaded = self._pulse is not None and bool(self._pulse.overload.reason)
+        metrics.resident_bytes = resident_bytes()
 
     def _status(self, registry: Registry, door: Door, store: Store) -> str:
         depth = store.writer.statistics.depth
@@ -403,6 +411,7 @@ class Daemon:
         log.event(FAULT_EVENTS.get(where, "loop_fault"), where=where, session=key, exc_info=error)
 
     def _on_storage(self, degraded: bool, reason: str) -> None:
+        self._storage_changed()
         if degraded:
             log.event("storage_degraded", reason=reason)
         else:

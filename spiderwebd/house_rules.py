@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from spiderwebd.config_settings import Settings
 from spiderwebd.core.compaction import Thresholds
+from spiderwebd.core.limits import ANNOUNCED_DEADLINES, LIMITS
 from spiderwebd.core.overload import Limits, Overload
 from spiderwebd.core.ram import Budget
 from spiderwebd.core.state import Rules
@@ -11,6 +12,7 @@ from spiderwebd.pulse import soft_memory_limit
 from spiderwebd.wire.door import DoorRules
 from spiderwebd.wire.framing import FrameLimits
 from spiderwebd.wire.link import LinkLimits
+from spiderwebd.wire.quotas import PrincipalRates
 
 MEMORY_RATIO = 0.9
 """Part of the unit's memory.high from which new links are shed: before the kernel slows everything."""
@@ -36,26 +38,28 @@ def rules_of(settings: Settings) -> Rules:
         max_tasks=settings.planner.max_tasks,
         parallel_tasks=settings.workers.per_session,
         goals_queued=settings.limits.goals_queued,
-        chats_queued=settings.limits.inbox,
+        chats_queued=settings.limits.chats_queued,
+        goals_total=settings.limits.goals_total,
+        tasks_total=settings.limits.tasks_total,
         goal_ms=int(settings.workers.goal_seconds * 1000),
+        chat_ms=int(settings.workers.chat_seconds * 1000),
+        queue_ms=int(settings.workers.queue_seconds * 1000),
         requests_kept=settings.events.requests_kept,
         heartbeat_ms=int(settings.heartbeat.interval_seconds * 1000),
     )
 
 
 def announced_limits(settings: Settings) -> dict[str, int]:
-    """Return the limits that session.ack tells every client."""
-    return {
-        "frameBytes": settings.limits.frame_bytes,
-        "messageBytes": settings.limits.message_bytes,
-        "inbox": settings.limits.inbox,
-        "queries": settings.limits.queries,
-        "goalsQueued": settings.limits.goals_queued,
-        "tasksPerGoal": settings.planner.max_tasks,
-        "tasksParallel": settings.workers.per_session,
-        "eventsKept": settings.events.keep_count,
-        "requestsKept": settings.events.requests_kept,
-    }
+    """Return the client's share of every limit, as session.ack tells it; a rate of 0 is no limit."""
+    announced = {limit.announced: _figure(settings, limit.key) for limit in LIMITS if limit.announced}
+    announced.update({name: _figure(settings, key) * 1000 for name, key in ANNOUNCED_DEADLINES.items()})
+    return {name: int(figure) for name, figure in announced.items()}
+
+
+def _figure(settings: Settings, key: str) -> float:
+    section, _, name = key.partition(".")
+    figure: float = getattr(getattr(settings, section), name)
+    return figure
 
 
 def link_limits_of(settings: Settings) -> LinkLimits:
@@ -72,6 +76,16 @@ def link_limits_of(settings: Settings) -> LinkLimits:
         outbox_bytes=limits.outbox_bytes,
         open_seconds=limits.head_seconds,
         write_seconds=limits.write_seconds,
+    )
+
+
+def principal_rates_of(settings: Settings) -> PrincipalRates:
+    """Return what one principal may send a second, over all its links."""
+    limits = settings.limits
+    return PrincipalRates(
+        attaches=limits.principal_attaches_per_second,
+        messages=limits.principal_frames_per_second,
+        message_bytes=limits.principal_bytes_per_second,
     )
 
 

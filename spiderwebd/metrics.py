@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -26,6 +26,8 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 COMMIT_BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
 """Seconds: an fsync takes a fraction of a millisecond on flash, tens of them on a slow disk."""
+WAIT_BOUNDS = (0.001, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 1800.0)
+"""Seconds: a free slot takes a task at once, a full queue holds it until its deadline."""
 LAG_BOUNDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 """Seconds: below 10 ms nobody notices, above 1 s pings are late."""
 
@@ -67,25 +69,50 @@ class Metrics:
     """Gauge: goals that wait or run."""
     store_queue: int = 0
     """Gauge: submissions waiting for the store's thread."""
+    queue_depth: dict[str, int] = field(default_factory=dict)
+    """Gauge: what waits, by queue: store, inbox, chats, goals, tasks (to be started), slots (started)."""
+    queue_oldest_seconds: dict[str, float] = field(default_factory=dict)
+    """Gauge: how long the oldest in each queue has waited."""
+    fairness_ratio: float = 1.0
+    """Gauge: longest over median wait for a slot, of the sessions' means lately."""
+    overloaded: bool = False
+    """Gauge: new links are shed."""
+    resident_bytes: int = 0
+    """Gauge: resident memory."""
     links_opened: int = 0
     goals: Counter[str] = field(default_factory=Counter)
     """Goals that reached a state, by state."""
     tasks: Counter[str] = field(default_factory=Counter)
     """Tasks that reached a state, by state."""
+    requests_received: int = 0
+    """Requests that came: every client frame but ping, pong and disconnect, and each attach."""
+    requests_served: int = 0
+    """Answered at once since nothing of it had to be kept, or left by their link before that."""
     requests_accepted: int = 0
+    """Accepted by a session: on record, and owed an outcome."""
     requests_answered: int = 0
     requests_failed: int = 0
     requests_cancelled: int = 0
     requests_expired: int = 0
     requests_refused: Counter[str] = field(default_factory=Counter)
     """Refusals by stable code."""
+    requests_running: int = 0
+    """Gauge: accepted requests that are being carried out."""
+    requests_queued: int = 0
+    """Gauge: accepted requests that wait."""
+    requests_left: int = 0
+    """Accepted requests without an outcome of sessions that are not awake."""
     faults: Counter[str] = field(default_factory=Counter)
     """Bugs that a wall held, by wall (session, link, ...)."""
     outbox_drops: int = 0
     """Links closed because their outbox was full."""
+    states_coalesced: int = 0
+    """Changes that a watching link was not told one by one, the latest standing for them."""
     log_drops: int = 0
     """Log lines lost."""
     commit_seconds: Histogram = field(default_factory=lambda: Histogram(COMMIT_BOUNDS))
+    task_wait_seconds: Histogram = field(default_factory=lambda: Histogram(WAIT_BOUNDS))
+    """From queueing a task to the worker that has it."""
     loop_lag_seconds: Histogram = field(default_factory=lambda: Histogram(LAG_BOUNDS))
     before_render: list[Callable[[], None]] = field(default_factory=list)
     """Called before each rendering, to set the numbers that somebody else counts."""
@@ -113,10 +140,23 @@ class _Numbers(Collector):
         yield _gauge("sessions_awake", "Sessions that are awake.", numbers.sessions_awake)
         yield _gauge("goals_open", "Goals that wait or run.", numbers.goals_open)
         yield _gauge("store_queue", "Submissions waiting for the store's thread.", numbers.store_queue)
+        yield _gauges("queue_depth", "What waits, by queue.", "queue", numbers.queue_depth)
+        yield _gauges(
+            "queue_oldest_seconds", "Age of the oldest that waits.", "queue", numbers.queue_oldest_seconds
+        )
+        yield _gauge("fairness_ratio", "Longest over median wait for a slot.", numbers.fairness_ratio)
+        yield _gauge("overloaded", "Whether new links are shed.", numbers.overloaded)
+        yield _gauge("resident_bytes", "Resident memory.", numbers.resident_bytes)
         yield _counter("links_opened", "Links opened.", numbers.links_opened)
         yield _labelled("goals", "Goals that reached a state.", "state", numbers.goals)
         yield _labelled("tasks", "Tasks that reached a state.", "state", numbers.tasks)
+        yield _counter(
+            "requests_received", "Requests that came, attaches included.", numbers.requests_received
+        )
+        yield _counter("requests_served", "Requests answered at once, not kept.", numbers.requests_served)
         yield _counter("requests_accepted", "Requests accepted.", numbers.requests_accepted)
+        yield _gauge("requests_running", "Accepted requests being carried out.", numbers.requests_running)
+        yield _gauge("requests_queued", "Accepted requests that wait.", numbers.requests_queued)
         yield _labelled(
             "requests_ended",
             "Accepted requests by outcome.",
@@ -132,12 +172,32 @@ class _Numbers(Collector):
         yield _labelled("faults", "Bugs held by a wall.", "wall", numbers.faults)
         yield _counter("outbox_drops", "Links closed because their outbox was full.", numbers.outbox_drops)
         yield _counter("log_drops", "Log lines lost.", numbers.log_drops)
+        yield _labelled(
+            "drops",
+            "What was not told one by one, by kind.",
+            "kind",
+            {
+                "link": numbers.outbox_drops,
+                "log_line": numbers.log_drops,
+                "state": numbers.states_coalesced,
+            },
+        )
         yield _histogram("commit_seconds", "Seconds of one transaction.", numbers.commit_seconds)
+        yield _histogram(
+            "task_wait_seconds", "Seconds from queueing a task to its worker.", numbers.task_wait_seconds
+        )
         yield _histogram("loop_lag_seconds", "Seconds the loop woke up late.", numbers.loop_lag_seconds)
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:
     return GaugeMetricFamily(f"spiderwebd_{name}", text, value=value)
+
+
+def _gauges(name: str, text: str, label: str, values: Mapping[str, float]) -> Metric:
+    family = GaugeMetricFamily(f"spiderwebd_{name}", text, labels=[label])
+    for value, figure in sorted(values.items()):
+        family.add_metric([value], figure)
+    return family
 
 
 def _counter(name: str, text: str, value: float) -> Metric:

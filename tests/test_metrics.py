@@ -32,6 +32,12 @@ def test_numbers_reach_the_rendering() -> None:
     """Each gauge, counter and label appears with the value it was given."""
     metrics = Metrics(links=3, sessions_awake=2, goals_open=1, store_queue=9)
     metrics.links_opened += 5
+    metrics.requests_received += 20
+    metrics.requests_served += 7
+    metrics.requests_running, metrics.requests_queued = 1, 2
+    metrics.queue_depth["tasks"] = 4
+    metrics.queue_oldest_seconds["tasks"] = 1.5
+    metrics.states_coalesced = 5
     metrics.requests_accepted += 7
     metrics.requests_answered += 4
     metrics.requests_failed += 1
@@ -49,6 +55,16 @@ def test_numbers_reach_the_rendering() -> None:
         ("spiderwebd_goals_open", ""): 1,
         ("spiderwebd_store_queue", ""): 9,
         ("spiderwebd_links_opened_total", ""): 5,
+        ("spiderwebd_requests_received_total", ""): 20,
+        ("spiderwebd_requests_served_total", ""): 7,
+        ("spiderwebd_requests_running", ""): 1,
+        ("spiderwebd_requests_queued", ""): 2,
+        ("spiderwebd_queue_depth", "tasks"): 4,
+        ("spiderwebd_queue_oldest_seconds", "tasks"): 1.5,
+        ("spiderwebd_fairness_ratio", ""): 1,
+        ("spiderwebd_drops_total", "link"): 1,
+        ("spiderwebd_drops_total", "log_line"): 8,
+        ("spiderwebd_drops_total", "state"): 5,
         ("spiderwebd_requests_accepted_total", ""): 7,
         ("spiderwebd_requests_ended_total", "answered"): 4,
         ("spiderwebd_requests_ended_total", "failed"): 1,

@@ -11,7 +11,7 @@ from spiderwebd.client import chat
 from spiderwebd.client.connection import Frame
 from spiderwebd.client.desk import Desk, check
 from spiderwebd.client.errors import Exit, UsageError
-from spiderwebd.client.health import probe
+from spiderwebd.client.health import accounts, probe
 from spiderwebd.client.request import UNANSWERED, Request
 
 
@@ -146,7 +146,7 @@ def reset(desk: Desk) -> Exit:
 
 
 def status(desk: Desk) -> Exit:
-    """status: is the daemon alive and ready, and where does the session stand."""
+    """status: is the daemon alive and ready, do its requests add up, and where does the session stand."""
     alive, ready = (probe(desk.place, path, desk.answer_seconds) for path in ("/livez", "/readyz"))
     if desk.output.as_json:
         health = {
@@ -159,6 +159,12 @@ def status(desk: Desk) -> Exit:
         desk.output.frame(health)
     else:
         desk.output.line(f"daemon {desk.place.address.url}: {alive[1]}, {ready[1]}")
+    sums = accounts(desk.place, desk.answer_seconds)
+    if sums is not None and desk.output.as_json:
+        desk.output.frame(sums.frame())
+    elif sums is not None:
+        for line in sums.lines():
+            desk.output.line(line)
     how = desk.ask({"type": "agent.control", "action": "state"})
     return how if ready[0] == 200 or how is not Exit.DONE else Exit.TEMPORARY
 

@@ -7,12 +7,13 @@ from time import monotonic
 
 import h11
 
+from spiderwebd.client.accounting import Accounts
 from spiderwebd.client.discovery import Place
 from spiderwebd.client.errors import DeadlineError, LinkLostError, ProtocolError
 from spiderwebd.client.transport import open_socket
 
-BODY_BYTES = 65_536
-"""More than any answer of the door but /metrics."""
+BODY_BYTES = 262_144
+"""More than any answer of the door; /metrics takes some ten thousand."""
 
 
 def probe(place: Place, path: str, timeout: float) -> tuple[int, str]:
@@ -21,10 +22,27 @@ def probe(place: Place, path: str, timeout: float) -> tuple[int, str]:
     A refusal's JSON body is given as `message (code)`. Raises UnreachableError, DeadlineError, or
     ProtocolError when the answer is no HTTP.
     """
+    status, body = _get(place, path, timeout, [])
+    return status, _said(body)
+
+
+def accounts(place: Place, timeout: float) -> Accounts | None:
+    """Return what became of the daemon's requests, or None when it does not show that to this token.
+
+    Raises as `probe` does.
+    """
+    headers = [("Authorization", f"Bearer {place.token}")] if place.token else []
+    status, body = _get(place, "/metrics", timeout, headers)
+    return Accounts.read(body.decode("utf-8", "replace")) if status == 200 else None
+
+
+def _get(place: Place, path: str, timeout: float, headers: list[tuple[str, str]]) -> tuple[int, bytes]:
     deadline = monotonic() + timeout
     connection = h11.Connection(h11.CLIENT)
     request = h11.Request(
-        method="GET", target=place.address.path_prefix + path, headers=[("Host", place.address.authority)]
+        method="GET",
+        target=place.address.path_prefix + path,
+        headers=[("Host", place.address.authority), *headers],
     )
     head = (connection.send(request) or b"") + (connection.send(h11.EndOfMessage()) or b"")
     status, body = 0, b""
@@ -50,7 +68,7 @@ def probe(place: Place, path: str, timeout: float) -> tuple[int, str]:
             ) from None
         except OSError as error:
             raise LinkLostError(f"{place.address.url} broke the connection off: {error}") from None
-    return status, _said(body)
+    return status, body
 
 
 def _said(body: bytes) -> str:

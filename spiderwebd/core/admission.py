@@ -1,54 +1,23 @@
-"""Who is let in, and what a refusal says: ids that came before, texts too long, queues that are full.
+"""Who is let in: texts too long, queues of the session or of the daemon that are full.
 
 Each function either lets a request pass (False) or answers it (True); what is answered changes nothing.
+Limits, policies and what a refusal says stand in `limits`.
 """
 
 from __future__ import annotations
 
-from hashlib import blake2b
-
-from spiderwebd.core.codes import Code
-from spiderwebd.core.effects import LinkKey, Retell
-from spiderwebd.core.records import RequestRecord, RequestState
+from spiderwebd.core import limits
+from spiderwebd.core.effects import LinkKey
+from spiderwebd.core.limits import Limit
 from spiderwebd.core.state import Step
 
-RETRY_MS = 1000
-"""What a client is told to wait when a queue of its session is full."""
+RETRY_MS = limits.SHORT_MS
+"""What a client is told to wait for what passes by itself."""
 
 
-def digest(kind: str, payload: str) -> str:
-    """Return a short digest of a request's type and payload (16 hex digits of BLAKE2b)."""
-    return blake2b(f"{kind}\0{payload}".encode(), digest_size=8).hexdigest()
-
-
-def request_record(
-    step: Step,
-    request: str,
-    kind: str,
-    payload: str,
-    state: RequestState,
-    seq: int,
-    memory_id: int | None = None,
-    goal_id: int | None = None,
-) -> RequestRecord:
-    """Return the row of a request that was just accepted; `seq` is of the frame that said so."""
-    sid = step.state.sid
-    return RequestRecord(
-        sid, request, kind, digest(kind, payload), state, seq, memory_id, goal_id, step.now_ms
-    )
-
-
-def done_before(step: Step, link: LinkKey, request: str, kind: str, payload: str) -> bool:
-    """Answer an id that came before: the same request as the first time, another with a refusal."""
-    known = step.state.requests.get(request)
-    if known is None:
-        return False
-    if known.digest == digest(kind, payload):
-        step.starts.append(Retell(link, known))
-    else:
-        message = f"The id '{request}' was used in this session for another request; use a new one."
-        step.refuse(link, request, message, Code.REQUEST_CONFLICT)
-    return True
+def refuse(step: Step, link: LinkKey, request: str, limit: Limit, message: str) -> None:
+    """Tell the link that asked which limit is reached, and when to try again."""
+    step.reply(link, limit.error(message, request or None))
 
 
 def too_large(step: Step, link: LinkKey, request: str, text: str) -> bool:
@@ -56,7 +25,7 @@ def too_large(step: Step, link: LinkKey, request: str, text: str) -> bool:
     limit = step.state.rules.message_bytes
     if len(text) <= limit // 4 or len(text.encode()) <= limit:
         return False
-    step.refuse(link, request, "Message too large for active context", Code.MESSAGE_TOO_LARGE)
+    refuse(step, link, request, limits.MESSAGE_BYTES, "Message too large for active context")
     return True
 
 
@@ -66,15 +35,31 @@ def chats_full(step: Step, link: LinkKey, request: str) -> bool:
     if waiting < step.state.rules.chats_queued:
         return False
     message = f"This session's queue of unanswered messages is full ({waiting}); try again later."
-    step.refuse(link, request, message, Code.QUEUE_FULL, RETRY_MS)
+    refuse(step, link, request, limits.CHATS, message)
     return True
 
 
 def goals_full(step: Step, link: LinkKey, request: str) -> bool:
-    """Refuse a goal while too many have not ended."""
-    waiting = len(step.state.goals)
-    if waiting < step.state.rules.goals_queued:
+    """Refuse a goal while too many of this session, or of all sessions, have not ended."""
+    state = step.state
+    waiting, rules = len(state.goals), state.rules
+    if waiting >= rules.goals_queued:
+        message = f"This session's queue of goals is full ({waiting}); try again later."
+        refuse(step, link, request, limits.GOALS, message)
+        return True
+    if state.share.goals_with(waiting) >= rules.goals_total:
+        message = f"The daemon's queue of goals is full ({rules.goals_total}); try again later."
+        refuse(step, link, request, limits.GOALS_TOTAL, message)
+        return True
+    return False
+
+
+def tasks_full(step: Step, link: LinkKey, request: str, tasks: int) -> bool:
+    """Refuse a goal whose tasks would be more than may wait in all sessions together."""
+    state = step.state
+    waiting, total = state.share.tasks_with(state.queued_tasks), state.rules.tasks_total
+    if waiting + tasks <= total:
         return False
-    message = f"This session's queue of goals is full ({waiting}); try again later."
-    step.refuse(link, request, message, Code.QUEUE_FULL, RETRY_MS)
+    message = f"{waiting} of at most {total} tasks wait in this daemon, too many for {tasks} more; try later."
+    refuse(step, link, request, limits.TASKS_TOTAL, message)
     return True

@@ -68,7 +68,7 @@ MEANINGS: dict[Code, Meaning] = {
     Code.MEMORY_UNKNOWN: Meaning("This session never gave out that MemoryID."),
     Code.MEMORY_FORGOTTEN: Meaning("That memory was erased or pruned; its tombstone says when."),
     Code.QUEUE_FULL: Meaning("A queue is full; try again after retry_after_ms.", retry=True),
-    Code.RATE_LIMITED: Meaning("Too many frames; try again after retry_after_ms.", retry=True),
+    Code.RATE_LIMITED: Meaning("Too much at once; try again after retry_after_ms.", retry=True),
     Code.DRAINING: Meaning("The daemon is stopping; connect again after retry_after_ms.", retry=True),
     Code.STORAGE_UNAVAILABLE: Meaning("The disk cannot be written; nothing was accepted.", retry=True),
     Code.NO_WORKER: Meaning("No built-in worker can carry out this task; it is blocked, not done."),
@@ -125,6 +125,10 @@ class SpiderwebError(Exception):
         super().__init__(message)
         self.message = message
         self.retry_after_ms = retry_after_ms
+        self.scope: str | None = None
+        """Whose limit is reached: link, session, principal or daemon; None where no limit is meant."""
+        self.limit: str | None = None
+        """The configuration key of that limit."""
         if code is not None:
             self.code = code
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from spiderwebd.core import goals, suggestions
-from spiderwebd.core.admission import done_before, goals_full, too_large
+from spiderwebd.core.admission import goals_full, tasks_full, too_large
 from spiderwebd.core.codes import Code, Refused
-from spiderwebd.core.effects import Hold, LinkKey
+from spiderwebd.core.effects import Hold, LinkKey, Watch
 from spiderwebd.core.plan import build_plan
 from spiderwebd.core.protocol import AgentControl
+from spiderwebd.core.requests import done_before
 from spiderwebd.core.state import Step, full_state_frame
 
 BLANK = " \t\r\n"
@@ -18,6 +19,12 @@ def control(step: Step, link: LinkKey, request: str, frame: AgentControl) -> Non
     """Resolve agent.control in the order of 6.4; what the original passed over in silence is refused."""
     match frame.action:
         case "state" | "status":
+            _answer(step, link, request, step.state.mode)
+        case "watch":
+            step.starts.append(Watch(link, request, step.state.figures()))
+            _answer(step, link, request, step.state.mode)
+        case "unwatch":
+            step.starts.append(Watch(link, None))
             _answer(step, link, request, step.state.mode)
         case "heartbeat":
             suggestions.beat(step, request, forced=True)
@@ -57,6 +64,8 @@ def ask_goal(
         plan = build_plan(text, max_tasks=step.state.rules.max_tasks)
     except Refused as refused:
         step.refuse(link, request, "Failed to build Primary Brain plan", refused.code)
+        return
+    if tasks_full(step, link, request, len(plan.tasks)):
         return
     goals.accept_goal(step, request, plan, kind, payload, pause_before)
     suggestions.beat(step, request, forced=False)

@@ -7,6 +7,7 @@ while as much as possible runs at once. Goals of one session run one after anoth
 
 from __future__ import annotations
 
+from spiderwebd.core.deadlines import start_by_ms
 from spiderwebd.core.effects import Hold, StartTask
 from spiderwebd.core.pending import Goal, Task
 from spiderwebd.core.records import TaskState
@@ -43,6 +44,7 @@ def _start(step: Step, goal: Goal, task: Task) -> None:
     task.state = TaskState.RUNNING
     task.attempts += 1
     task.started_ms = step.now_ms
+    task.working = False
     state.revision += 1
     step.records.append(task.record(state.sid, goal.goal_id))
     if goal.state is not TaskState.RUNNING:
@@ -50,7 +52,15 @@ def _start(step: Step, goal: Goal, task: Task) -> None:
         step.records.append(goal.record(state.sid))
     step.starts.append(
         StartTask(
-            goal.goal_id, task.task_id, task.title, task.attempts, goal.request, goal.text, goal.deadline_ms
+            goal.goal_id,
+            task.task_id,
+            task.title,
+            task.attempts,
+            goal.request,
+            goal.text,
+            goal.deadline_ms,
+            task.created_ms,
+            start_by_ms(state, task),
         )
     )
 

@@ -32,6 +32,10 @@ class StartTask:
     goal_text: str
     deadline_ms: int
     """Of its goal, in wall-clock milliseconds."""
+    queued_ms: int = 0
+    """When it was queued, in wall-clock milliseconds."""
+    start_by_ms: int | None = None
+    """When a worker must have it at the latest, in wall-clock milliseconds; None: any time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +97,18 @@ class HangUp:
     link: LinkKey
 
 
-Start = StartChat | StartTask | StopGoal | Hold | Ask | Fetch | Retell | Replay | HangUp
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """From now on send this link agent.state when it changes; or, without a request, no longer."""
+
+    link: LinkKey
+    request: str | None
+    """What the frames name."""
+    told: tuple[object, ...] = ()
+    """The figures of the state that the link has just been sent."""
+
+
+Start = StartChat | StartTask | StopGoal | Hold | Ask | Fetch | Retell | Replay | HangUp | Watch
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,8 @@ is plain round robin over the sessions that have waiters; within a session, firs
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
+from statistics import median
 from typing import Generic, TypeVar
 
 Waiter = TypeVar("Waiter")
@@ -53,3 +54,26 @@ class RoundRobin(Generic[Waiter]):
         self._count -= 1
         if not line:
             del self._sessions[session]
+
+
+class WaitSpread:
+    """How evenly sessions wait: the longest over the median, of their mean waits lately."""
+
+    __slots__ = ("_waits",)
+
+    def __init__(self, kept: int = 256) -> None:
+        """Look at the last `kept` waits, of whatever sessions."""
+        self._waits: deque[tuple[str, float]] = deque(maxlen=kept)
+
+    def note(self, session: str, seconds: float) -> None:
+        """Take in how long one task of a session waited for its slot."""
+        self._waits.append((session, seconds))
+
+    def ratio(self) -> float:
+        """Return max over median of the sessions' mean waits; 1 when they are even, or one alone waits."""
+        sums: dict[str, list[float]] = {}
+        for session, seconds in self._waits:
+            sums.setdefault(session, []).append(seconds)
+        means = [sum(waits) / len(waits) for waits in sums.values()]
+        middle = median(means) if means else 0.0
+        return max(means) / middle if middle else 1.0

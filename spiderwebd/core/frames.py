@@ -12,7 +12,7 @@ from typing import Any, Literal, NotRequired
 from pydantic_core import to_json
 from typing_extensions import TypedDict  # pydantic reads no other TypedDict before Python 3.12
 
-from spiderwebd.core.codes import Code
+from spiderwebd.core.codes import Code, SpiderwebError
 from spiderwebd.core.story import AgentProgress as AgentProgress  # session/welcome takes it from here
 from spiderwebd.core.story import JournalledFrame
 
@@ -72,6 +72,10 @@ class Error(TypedDict):
     request: NotRequired[str]
     sessionKey: NotRequired[str]
     retry_after_ms: NotRequired[int]
+    scope: NotRequired[str]
+    """Whose limit is reached: link, session, principal or daemon."""
+    limit: NotRequired[str]
+    """The configuration key of the limit that is reached."""
 
 
 class MemoryItem(TypedDict):
@@ -226,6 +230,8 @@ def error_frame(
     request: str | None = None,
     session_key: str | None = None,
     retry_after_ms: int | None = None,
+    scope: str | None = None,
+    limit: str | None = None,
 ) -> Error:
     """Build an error frame; only what is known is in it."""
     frame: Error = {"type": "error", "message": message, "code": code.value}
@@ -235,7 +241,23 @@ def error_frame(
         frame["sessionKey"] = session_key
     if retry_after_ms is not None:
         frame["retry_after_ms"] = retry_after_ms
+    if scope is not None:
+        frame["scope"] = scope
+    if limit is not None:
+        frame["limit"] = limit
     return frame
+
+
+def refusal_frame(refused: SpiderwebError, request: str | None) -> Error:
+    """Build the error frame that tells a client of an exception; `request` is the id it answers."""
+    return error_frame(
+        refused.message,
+        refused.code,
+        request=request,
+        retry_after_ms=refused.retry_after_ms,
+        scope=refused.scope,
+        limit=refused.limit,
+    )
 
 
 def not_durable(text: str) -> str:

@@ -5,8 +5,8 @@ Every accepted goal ends exactly once, with an answer that reports each of its t
 
 from __future__ import annotations
 
-from spiderwebd.core.admission import request_record
 from spiderwebd.core.codes import Code
+from spiderwebd.core.deadlines import overdue
 from spiderwebd.core.dispatching import dispatch
 from spiderwebd.core.effects import Hold, StopGoal
 from spiderwebd.core.frames import well_formed
@@ -17,6 +17,7 @@ from spiderwebd.core.pending import Goal, Task
 from spiderwebd.core.plan import Plan, ram_text, response_text
 from spiderwebd.core.records import RequestState, TaskState
 from spiderwebd.core.report import goal_report
+from spiderwebd.core.requests import request_record
 from spiderwebd.core.saturation import forget_saturation, tell_saturation
 from spiderwebd.core.state import State, Step
 from spiderwebd.core.telling import tell_answer, tell_plan, tell_progress, tell_state, tell_status
@@ -106,7 +107,27 @@ def advance(step: Step) -> None:
     for goal in list(step.state.goals.values()):
         if goal.deadline_ms <= step.now_ms:
             _expire(step, goal)
+        else:
+            _expire_overdue(step, goal)
     dispatch(step)
+
+
+def _expire_overdue(step: Step, goal: Goal) -> None:
+    """End the tasks of a goal that waited too long for their turn; what runs may end."""
+    found = [task for task in goal.tasks if overdue(step.state, task, step.now_ms)]
+    for task in found:
+        waited = (step.now_ms - task.created_ms) // 1000
+        detail = f"{task.kind}: it waited {waited} seconds for its turn, so it was not run"
+        _end_task(step, goal, task, TaskState.EXPIRED, detail, Code.EXPIRED)
+    if found and goal.done:
+        _finish_goal(step, goal)
+
+
+def task_began(step: Step, goal_id: int, task_id: int) -> None:
+    """Take in that a worker has a task that was started; nothing of it is kept."""
+    goal = step.state.goals.get(goal_id)
+    if goal is not None and goal.task(task_id).state is TaskState.RUNNING:
+        goal.task(task_id).working = True
 
 
 def task_ended(step: Step, goal_id: int, task_id: int, outcome: Outcome) -> None:
@@ -162,7 +183,7 @@ def _end_open_tasks(step: Step, goal: Goal, end: TaskState, reason: str, code: C
 
 def _finish_goal(step: Step, goal: Goal) -> None:
     """End a goal whose tasks have all ended."""
-    verdicts = (TaskState.FAILED, TaskState.BLOCKED)
+    verdicts = (TaskState.FAILED, TaskState.BLOCKED, TaskState.EXPIRED)
     goal.state = next((verdict for verdict in verdicts if goal.count(verdict)), TaskState.COMPLETE)
     _close_goal(step, goal, "Worker pre-processing complete", "ready")
 

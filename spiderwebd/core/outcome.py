@@ -19,7 +19,7 @@ DETAIL_CHARACTERS = 1000
 NEW_ID = "#?"
 """Stands in a detail for the MemoryID that the session will give the new memory."""
 
-ENDS = (TaskState.COMPLETE, TaskState.BLOCKED, TaskState.FAILED)
+ENDS = (TaskState.COMPLETE, TaskState.BLOCKED, TaskState.FAILED, TaskState.EXPIRED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Outcome:
     """
 
     state: TaskState
-    """complete, blocked or failed; cancelled and expired are the session's own verdicts."""
+    """complete, blocked, failed, or expired before it was begun; cancelled is the session's own verdict."""
     detail: str
     code: Code | None = None
     """Why it did not complete; None when it did."""
@@ -74,3 +74,8 @@ def failed(detail: str, code: Code = Code.TASK_FAILED) -> Outcome:
 def blocked(detail: str, code: Code) -> Outcome:
     """The task cannot be done here as it stands; nothing was tried."""
     return Outcome(TaskState.BLOCKED, detail, code)
+
+
+def expired(detail: str) -> Outcome:
+    """The task waited too long for a worker; nothing was tried."""
+    return Outcome(TaskState.EXPIRED, detail, Code.EXPIRED)

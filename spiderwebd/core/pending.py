@@ -35,6 +35,8 @@ class Task:
     ended_ms: int | None = None
     detail: str = ""
     code: str | None = None
+    working: bool = False
+    """Whether a worker has it; a running task waits for one of the daemon's slots before that."""
 
     @classmethod
     def restore(cls, row: TaskRecord) -> Task:

@@ -226,7 +226,7 @@ class MemoryQuery(ClientFrame):
 
 
 class AgentControl(ClientFrame):
-    """state, heartbeat, pause, resume, cancel, or a goal; `goal`, when it is there, wins over the rest."""
+    """state, watch, unwatch, heartbeat, pause, resume, cancel, or a goal, whose `goal` wins over its text."""
 
     type: Literal["agent.control"]
     action: Text = None
@@ -279,6 +279,9 @@ AnyFrame = Annotated[
     | AgentGet,
     Field(discriminator="type"),
 ]
+
+SIGNALS = (Ping, Pong, Disconnect)
+"""Frames that are no requests: nothing of them can be accepted or refused."""
 
 CLIENT_FRAMES: TypeAdapter[AnyFrame] = TypeAdapter(AnyFrame)
 

@@ -5,7 +5,7 @@ What is not in RAM is fetched from the LTM first (`Fetch`), beside the loop; `fe
 
 from __future__ import annotations
 
-from spiderwebd.core.admission import RETRY_MS, done_before, request_record
+from spiderwebd.core.admission import RETRY_MS
 from spiderwebd.core.change import Entry, row_of
 from spiderwebd.core.codes import Code
 from spiderwebd.core.effects import Fetch, LinkKey
@@ -19,6 +19,7 @@ from spiderwebd.core.protocol import (
     MemoryUpdate,
 )
 from spiderwebd.core.records import EntryKind, EntryRecord, RequestState
+from spiderwebd.core.requests import done_before, request_record
 from spiderwebd.core.state import Step
 from spiderwebd.core.upkeep import keep_within_budget
 

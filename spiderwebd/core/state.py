@@ -26,8 +26,10 @@ from spiderwebd.core.effects import (
     StartChat,
     StartTask,
     StopGoal,
+    Watch,
 )
 from spiderwebd.core.frames import ServerFrame, error_frame, render
+from spiderwebd.core.lifecycle import word
 from spiderwebd.core.pending import Chat, Goal
 from spiderwebd.core.ram import Budget, Ram
 from spiderwebd.core.records import (
@@ -40,6 +42,7 @@ from spiderwebd.core.records import (
     TaskRecord,
     TaskState,
 )
+from spiderwebd.core.shares import Share, Totals
 from spiderwebd.core.story import AgentState, GoalView, JournalledFrame
 
 __all__ = [  # the session takes a step's effects from where it takes the step
@@ -58,6 +61,7 @@ __all__ = [  # the session takes a step's effects from where it takes the step
     "State",
     "Step",
     "StopGoal",
+    "Watch",
     "as_object",
     "full_state_frame",
     "revive",
@@ -65,6 +69,9 @@ __all__ = [  # the session takes a step's effects from where it takes the step
 ]
 
 PONG = '{"type":"pong"'
+
+STATE_VERSION = 1
+"""Of agent.state as an answer: grows when a field changes its meaning; new fields do not count."""
 
 REVISED_KEPT = 1024
 """Revised memories of which the newest version is known; a read of the LTM never takes so long."""
@@ -88,8 +95,16 @@ class Rules:
     """Tasks of a session that run at once (compatibility 6.2)."""
     goals_queued: int = 32
     chats_queued: int = 32
+    goals_total: int = 4_096
+    """Goals of all awake sessions together."""
+    tasks_total: int = 16_384
+    """Tasks of all awake sessions together that wait to be started."""
     goal_ms: int = 3_600_000
     """From accepting a goal to its deadline."""
+    chat_ms: int = 600_000
+    """From accepting a message to the moment after which it is not answered any more."""
+    queue_ms: int = 1_800_000
+    """From accepting a goal to the moment after which none of its tasks is started; 0: its deadline."""
     requests_kept: int = 1024
     """Ended requests whose ids are recognised when they come again."""
     heartbeat_ms: int = 30_000
@@ -134,6 +149,10 @@ class State:
     """MemoryID to newest version, of memories revised in this life; see `remembering.fetched`."""
     draining: bool = False
     """The daemon stops: what runs may end, nothing further is started."""
+    degraded: bool = False
+    """The disk cannot be written; the session's loop says so."""
+    share: Share = field(default_factory=lambda: Share(Totals()), compare=False)
+    """Its part of what waits in all sessions together."""
 
     @property
     def busy(self) -> bool:
@@ -150,15 +169,36 @@ class State:
         """Task rows in state running."""
         return sum(goal.count(TaskState.RUNNING) for goal in self.goals.values())
 
+    @property
+    def working_tasks(self) -> int:
+        """Running tasks that a worker has; the others wait for a slot."""
+        return sum(
+            task.working and task.state is TaskState.RUNNING
+            for goal in self.goals.values()
+            for task in goal.tasks
+        )
+
     def lifecycle(self) -> str:
-        """Return one word for where the session stands, for people and dashboards."""
-        if self.draining:
-            return "draining"
-        if self.goals and self.mode == "paused":
-            return "paused"
-        if self.active_tasks:
-            return "running"
-        return "waiting" if self.busy else "idle"
+        """Return one word for where the session stands, of core.lifecycle."""
+        return word(
+            draining=self.draining,
+            degraded=self.degraded,
+            paused=self.mode == "paused",
+            goals=len(self.goals),
+            active=self.active_tasks,
+            working=self.working_tasks,
+            chats=len(self.chats),
+            answering=self.answering,
+            blocked="blocked" in self.beat,
+        )
+
+    def figures(self) -> tuple[object, ...]:
+        """Return what a watching link is told changes of, ages apart: equal as long as nothing changes."""
+        return self.revision, self.mode, self.lifecycle(), len(self.chats), self.working_tasks
+
+    def count_share(self) -> None:
+        """Say to the totals of all sessions what waits in this one."""
+        self.share.set(len(self.goals), self.queued_tasks)
 
     def record(self) -> SessionRecord:
         """Return the session's own row."""
@@ -204,6 +244,8 @@ class Step:
     """Entries the hard limit took out of RAM and no memory.event has told yet."""
     changed: bool = False
     """Whether the session's own row changed though no other record says so."""
+    requests: int = 0
+    """Requests of links that it handled; each is kept, answered, refused or looked up after it."""
 
     @property
     def only_pongs(self) -> bool:
@@ -255,6 +297,7 @@ class Step:
     def finish(self) -> None:
         """Add the session's own row when it changed or anything else is to be written."""
         if self.records or self.changed:
+            self.state.count_share()
             self.state.active_ms = max(self.state.active_ms, self.now_ms)
             self.records.append(self.state.record())
 
@@ -279,6 +322,21 @@ def full_state_frame(state: State, request: str, phase: str, now_ms: int) -> Age
     """Build agent.state with every open goal and its tasks; for answers, never journalled."""
     frame = state_frame(state, request, phase)
     frame["goals"] = [_goal_view(goal, now_ms) for goal in state.goals.values()]
+    rules = state.rules
+    frame["version"] = STATE_VERSION
+    frame["queues"] = {
+        "chats": len(state.chats),
+        "goals": len(state.goals),
+        "tasks": state.queued_tasks,
+        "started": state.active_tasks,
+        "working": state.working_tasks,
+    }
+    frame["limits"] = {
+        "chats": rules.chats_queued,
+        "goals": rules.goals_queued,
+        "tasks": rules.tasks_total,
+        "started": rules.parallel_tasks,
+    }
     return frame
 
 
@@ -296,16 +354,24 @@ def _goal_view(goal: Goal, now_ms: int) -> GoalView:
                 "worker": task.kind,
                 "status": task.state.value,
                 "attempt": task.attempts,
+                "ageMs": max(0, now_ms - task.created_ms),
             }
             for task in goal.tasks
         ],
     }
 
 
-def revive(image: SessionImage, rules: Rules, beat: dict[str, Any], chats: Iterable[Chat]) -> State:
+def revive(
+    image: SessionImage,
+    rules: Rules,
+    beat: dict[str, Any],
+    chats: Iterable[Chat],
+    totals: Totals | None = None,
+) -> State:
     """Build the state that was persisted; `goals.recover` and `turn.begin_chat` then go on with it.
 
-    `beat` is the parsed `extra` of the session's row, `chats` the messages still unanswered.
+    `beat` is the parsed `extra` of the session's row, `chats` the messages still unanswered, `totals`
+    what waits in all awake sessions together; this one's part is added by `count_share`.
     """
     row = image.session
     tasks: dict[int, list[TaskRecord]] = {}
@@ -330,6 +396,7 @@ def revive(image: SessionImage, rules: Rules, beat: dict[str, Any], chats: Itera
         chats=deque(chats),
         goals={goal.goal_id: Goal.restore(goal, tasks.get(goal.goal_id, ())) for goal in image.goals},
         beat=beat,
+        share=Share(totals or Totals()),
     )
 
 

@@ -120,13 +120,14 @@ class AgentStatus(Journalled):
 
 
 class TaskView(TypedDict):
-    """A task as agent.state shows it."""
+    """A task as agent.state shows it; age in milliseconds since it was queued."""
 
     id: int
     title: str
     worker: str
     status: str
     attempt: int
+    ageMs: int
 
 
 class GoalView(TypedDict):
@@ -154,6 +155,12 @@ class AgentState(Journalled):
     lifecycle: str
     revision: int
     goals: NotRequired[list[GoalView]]
+    version: NotRequired[int]
+    """Of the meaning of these fields; in answers and watches, as all that follows."""
+    queues: NotRequired[Mapping[str, int]]
+    """chats unanswered, goals open, tasks queued, tasks started, tasks that a worker has."""
+    limits: NotRequired[Mapping[str, int]]
+    """How many of each there may be."""
 
 
 class MemoryEvent(Journalled):

@@ -12,10 +12,10 @@ from collections.abc import Callable
 from pydantic_core import to_json
 
 from spiderwebd.core import goals, remembering, suggestions
-from spiderwebd.core.admission import RETRY_MS as RETRY_MS  # session/session takes it from here
-from spiderwebd.core.admission import chats_full, done_before, request_record, too_large
+from spiderwebd.core.admission import chats_full, too_large
 from spiderwebd.core.codes import Code
 from spiderwebd.core.control import BLANK, ask_goal, control, set_mode
+from spiderwebd.core.deadlines import answer_by_ms
 from spiderwebd.core.effects import Ask, HangUp, LinkKey, Replay, StartChat
 from spiderwebd.core.frames import pong_frame, well_formed
 from spiderwebd.core.memory_events import remember
@@ -37,6 +37,7 @@ from spiderwebd.core.protocol import (
     SessionReset,
 )
 from spiderwebd.core.records import ArchiveRecord, RequestState
+from spiderwebd.core.requests import done_before, request_record
 from spiderwebd.core.state import Step
 from spiderwebd.core.telling import tell_answer, tell_progress
 from spiderwebd.core.upkeep import keep_within_budget
@@ -159,6 +160,8 @@ def _accept_chat(step: Step, request: str, text: str, payload: str) -> None:
 def begin_chat(step: Step) -> None:
     """Begin to answer the oldest unanswered message, unless one is being answered or the daemon stops."""
     state = step.state
+    if not state.answering:
+        _expire_chats(step)
     if state.chats and not state.answering and not state.draining:
         state.answering = True
         step.starts.append(StartChat(state.chats[0]))
@@ -182,6 +185,27 @@ def chat_failed(step: Step, request: str, message: str) -> None:
     tell_progress(step, request, "execution", "failed", well_formed(message))
     step.close_request(request, RequestState.FAILED)
     begin_chat(step)
+
+
+def expire_overdue(step: Step) -> None:
+    """Expire what has waited too long: messages without an answer, goals, tasks without a worker."""
+    _expire_chats(step)
+    begin_chat(step)
+    goals.advance(step)
+
+
+def _expire_chats(step: Step) -> None:
+    """Give each message that is past its time its outcome; one whose answer is being made is given up."""
+    state = step.state
+    late = [chat for chat in state.chats if answer_by_ms(state, chat) <= step.now_ms]
+    for chat in late:
+        if state.answering and chat is state.chats[0]:
+            state.answering = False
+        state.chats.remove(chat)
+        waited = (step.now_ms - chat.created_ms) // 1000
+        message = f"The message waited {waited} seconds, so it is not answered any more"
+        tell_progress(step, chat.request, "execution", "expired", message)
+        step.close_request(chat.request, RequestState.EXPIRED)
 
 
 def _end_turn(step: Step, request: str) -> bool:

@@ -29,7 +29,7 @@ class RecordsRefusedError(Exception):
 class Commits:
     """The order of one session's steps. Used by its loop alone."""
 
-    __slots__ = ("_broken", "_fail", "_held", "_show", "_writer", "in_flight", "saved")
+    __slots__ = ("_broken", "_fail", "_held", "_requests", "_show", "_writer", "in_flight", "saved")
 
     def __init__(
         self,
@@ -47,6 +47,7 @@ class Commits:
         self._fail = fail
         self._held: deque[Step] = deque()
         self._broken = False
+        self._requests = 0
         self.in_flight = 0
         """Steps handed over and not yet shown, held ones included."""
         self.saved = saved
@@ -56,6 +57,11 @@ class Commits:
     def held(self) -> int:
         """Steps that the store would not take yet."""
         return len(self._held)
+
+    @property
+    def requests_to_show(self) -> int:
+        """Requests of the steps that the store has taken and that will still be shown."""
+        return 0 if self._broken else self._requests - sum(step.requests for step in self._held)
 
     async def take(self, step: Step) -> bool:
         """Commit the step's records, then show it; a step without records is shown in its turn.
@@ -67,6 +73,7 @@ class Commits:
             self._show(step, True)
             return True
         self.in_flight += 1
+        self._requests += step.requests
         if step.records and isinstance(step.records[-1], SessionRecord):
             self.saved = step.records[-1]
         if self._held or not await self._submit(step):
@@ -103,6 +110,7 @@ class Commits:
     def _shown(self, step: Step, durable: bool) -> None:
         # The store calls this, outside of every task: a bug here must reach this session's wall.
         self.in_flight -= 1
+        self._requests -= step.requests
         if self._broken:
             return
         try:

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+import trio
+
 from spiderwebd.core.change import Entry, row_of
 from spiderwebd.core.codes import Code, Refused
 from spiderwebd.core.effects import Ask, StartTask
@@ -80,13 +82,16 @@ class HouseDesk:
         hits = await self._search(state, scope, chat.text, 3, leave_out={chat.memory_id})
         return answer(chat.text, hits)
 
-    async def carry_out(self, state: State, task: StartTask, gate: Gate) -> Outcome:
+    async def carry_out(
+        self, state: State, task: StartTask, gate: Gate, began: Callable[[float], None]
+    ) -> Outcome:
         """Carry out one task in a slot of the daemon, within its time; pauses do not count."""
         planned = PlannedTask(task.task_id, task.title, choose(task.title))
         workers = self._workers(state, task)
-        seat = Seat(state.key, self.slots)
+        seat, asked = Seat(state.key, self.slots), trio.current_time()
         try:
             await seat.take()
+            began(trio.current_time() - asked)
             return await attempt(
                 planned,
                 worker=workers,

@@ -12,15 +12,17 @@ from typing import TYPE_CHECKING
 import trio
 
 from spiderwebd import log
-from spiderwebd.core import remembering
+from spiderwebd.core import limits, remembering
 from spiderwebd.core.admission import RETRY_MS
-from spiderwebd.core.codes import Close, Code, SpiderwebError
+from spiderwebd.core.codes import Close, Code, Refused, SpiderwebError
 from spiderwebd.core.effects import Ask, Fetch, Replay, Retell
-from spiderwebd.core.frames import error_frame, render
+from spiderwebd.core.frames import refusal_frame, render
+from spiderwebd.core.records import EntryRecord
+from spiderwebd.core.state import Step
 from spiderwebd.session import replay
 from spiderwebd.session.links import Attached
 from spiderwebd.session.ports import Client
-from spiderwebd.session.tally import ERROR, count_refusal
+from spiderwebd.session.tally import ERROR
 
 if TYPE_CHECKING:
     from spiderwebd.session.session import Session
@@ -42,18 +44,23 @@ class Errands:
         """Count the errands under way."""
         return self._queries + self._replays
 
-    def start(self, nursery: trio.Nursery, errand: Errand) -> None:
-        """Start one in the session's nursery, or tell its link why not; without the link, do nothing."""
+    def start(self, nursery: trio.Nursery, errand: Errand, *, asked: bool = True) -> None:
+        """Start one in the session's nursery, or tell its link why not; without the link, do nothing.
+
+        `asked`: a request asked for it, and is counted here.
+        """
         attached = self._session.links.get(errand.link)
         if attached is None:
+            if asked:
+                self._session.tally.served()
             return
         if isinstance(errand, Replay):
-            self._start_replay(nursery, attached, errand)
+            self._start_replay(nursery, attached, errand, asked)
             return
         request = errand.record.request if isinstance(errand, Retell) else errand.request
         if self._queries >= self._session.house.query_limit:
             message = f"{self._queries} queries of this session are under way; try again later."
-            self._refuse(attached.client, message, Code.QUEUE_FULL, request, RETRY_MS)
+            self._refuse(attached.client, limits.QUERIES.refused(message), request)
             return
         match errand:
             case Ask():
@@ -61,15 +68,17 @@ class Errands:
             case Fetch():
                 work = partial(self._fetch, attached.client, errand)
             case Retell():
-                work = partial(replay.retell, self._session, attached, errand.record)
+                work = partial(self._retell, attached, errand)
         self._queries += 1
         nursery.start_soon(self._answer, attached.client, work, request, name=type(errand).__name__.lower())
 
-    def _start_replay(self, nursery: trio.Nursery, attached: Attached, errand: Replay) -> None:
+    def _start_replay(self, nursery: trio.Nursery, attached: Attached, errand: Replay, asked: bool) -> None:
         if attached.replaying_after is not None:
             message = "A replay of this link is under way; wait for its end."
-            self._refuse(attached.client, message, Code.QUEUE_FULL, "connect", RETRY_MS)
+            self._refuse(attached.client, Refused(message, Code.QUEUE_FULL, RETRY_MS), "connect")
             return
+        if asked:
+            self._session.tally.served()
         # From here on live frames pass the link by; the replay finds them in the log.
         attached.live = False
         attached.replaying_after = errand.after
@@ -91,45 +100,52 @@ class Errands:
             self._replays -= 1
 
     async def _answer(self, client: Client, work: Callable[[], Awaitable[None]], request: str) -> None:
-        session = self._session
+        session, decided = self._session, False
         try:
             with log.bound(request=request):
                 await work()
+            decided = True
         except SpiderwebError as error:
-            self._refuse(client, error.message, error.code, request, error.retry_after_ms)
+            decided = True
+            self._refuse(client, error, request)
         except Exception as error:
+            decided = True
             with log.bound(request=request):
                 session.house.on_fault("query", error, session.key)
-            self._refuse(client, "The query failed; the log says why.", Code.INTERNAL, request)
+            self._refuse(client, Refused("The query failed; the log says why.", Code.INTERNAL), request)
         finally:
             self._queries -= 1
+            if not decided:
+                session.tally.served()
 
     async def _look_up(self, client: Client, ask: Ask) -> None:
         session = self._session
         await session.house.writer.settled()
         for text in await session.house.desk.look_up(session.state, ask):
             if text.startswith(ERROR):
-                count_refusal(session.house.metrics, text)
+                session.tally.refused(text)
+            else:
+                session.tally.served()
             client.send(text)
 
     async def _fetch(self, client: Client, fetch: Fetch) -> None:
         session = self._session
         await session.house.writer.settled()
         record = await session.house.reader.memory(session.state.sid, fetch.memory_id)
-        session.put(
-            partial(
-                remembering.fetched,
-                link=client,
-                request=fetch.request,
-                frame=fetch.frame,
-                payload=fetch.payload,
-                record=record,
-            )
-        )
+        session.put(partial(_fetched, client, fetch, record))
 
-    def _refuse(
-        self, client: Client, message: str, code: Code, request: str, retry_after_ms: int | None = None
-    ) -> None:
-        text = render(error_frame(message, code, request=request, retry_after_ms=retry_after_ms))
-        count_refusal(self._session.house.metrics, text)
+    async def _retell(self, attached: Attached, retell: Retell) -> None:
+        await replay.retell(self._session, attached, retell.record)
+        self._session.tally.served()
+
+    def _refuse(self, client: Client, refused: SpiderwebError, request: str) -> None:
+        text = render(refusal_frame(refused, request))
+        self._session.tally.refused(text)
         client.send(text)
+
+
+def _fetched(client: Client, fetch: Fetch, record: EntryRecord | None, step: Step) -> None:
+    step.requests += 1
+    remembering.fetched(
+        step, link=client, request=fetch.request, frame=fetch.frame, payload=fetch.payload, record=record
+    )

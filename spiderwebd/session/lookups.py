@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from spiderwebd.core.codes import Code, Refused
 from spiderwebd.core.effects import Ask
-from spiderwebd.core.frames import AgentView, MemoryItem, SessionView, error_frame, render
+from spiderwebd.core.frames import AgentView, MemoryItem, SessionView, refusal_frame, render
 from spiderwebd.core.protocol import (
     AgentGet,
     AgentList,
@@ -42,7 +42,7 @@ class Lookups:
         try:
             return [render(await self._frame(state, ask))]
         except Refused as refused:
-            return [render(error_frame(refused.message, refused.code, request=ask.request))]
+            return [render(refusal_frame(refused, ask.request))]
 
     async def _frame(self, state: State, ask: Ask) -> dict[str, object]:
         match ask.frame:

@@ -9,9 +9,11 @@ from typing import Protocol
 from spiderwebd.clock import Clock
 from spiderwebd.core.codes import Close
 from spiderwebd.core.effects import Ask, StartTask
+from spiderwebd.core.fairness import WaitSpread
 from spiderwebd.core.outcome import Outcome
 from spiderwebd.core.pending import Chat
 from spiderwebd.core.records import Record
+from spiderwebd.core.shares import Totals
 from spiderwebd.core.state import Rules, State
 from spiderwebd.metrics import Metrics
 from spiderwebd.session.personas import Personas
@@ -59,8 +61,13 @@ class Desk(Protocol):
     async def answer(self, state: State, chat: Chat) -> str:
         """Return the answer to a chat message."""
 
-    async def carry_out(self, state: State, task: StartTask, gate: Gate) -> Outcome:
-        """Carry out one task; a bug of a worker comes back as a failed outcome."""
+    async def carry_out(
+        self, state: State, task: StartTask, gate: Gate, began: Callable[[float], None]
+    ) -> Outcome:
+        """Carry out one task; a bug of a worker comes back as a failed outcome.
+
+        `began` is called once, with the seconds it waited for its slot, when a worker has it.
+        """
 
     async def look_up(self, state: State, ask: Ask) -> list[str]:
         """Return the rendered frames that answer a query."""
@@ -85,4 +92,10 @@ class House:
     """Frames of clients that may wait in one session, and steps that may wait for a failing disk."""
     query_limit: int = 16
     """Queries of one session at once."""
+    watch_seconds: float = 0.25
+    """At least between two agent.state frames to a watching link."""
     metrics: Metrics = field(default_factory=Metrics)
+    totals: Totals = field(default_factory=Totals)
+    """What waits in all awake sessions together."""
+    waits: WaitSpread = field(default_factory=WaitSpread)
+    """How long the tasks of each session waited for a slot."""

@@ -19,10 +19,12 @@ import trio
 from pydantic_core import from_json
 
 from spiderwebd import log
+from spiderwebd.core import limits
 from spiderwebd.core.codes import Close, Code, Refused, SpiderwebError
 from spiderwebd.core.pending import Chat
 from spiderwebd.core.ram import Ram
 from spiderwebd.core.records import RequestState, SessionImage
+from spiderwebd.core.shares import Share
 from spiderwebd.core.state import State, as_object, revive
 from spiderwebd.core.suggestions import due_at
 from spiderwebd.session.ports import Client, House
@@ -33,7 +35,6 @@ from spiderwebd.store.retention import Removal
 KEY_ALPHABET = string.ascii_letters + string.digits
 KEY_CHARACTERS = 32
 RETRY_MS = 1000
-CROWDED_RETRY_MS = 5000
 SPEAK_GRACE_MS = 60_000
 """How long past its time a session may still be kept awake for a heartbeat it has to give."""
 FLUSH_SECONDS = 2.0
@@ -109,15 +110,14 @@ class Registry:
             StorageUnavailable: the session cannot be read, or a new one not be written, now.
         """
         await self.house.personas.current(agent)
-        while True:
-            session = None if key is None else await self._find(key, principal, agent)
-            restored = session is not None
-            if session is None:
-                session = await self._create(principal, agent)
-            opening = partial(welcome, restored=restored, house=self.house)
-            if session.attach(client, opening, after if restored else None):
-                return session
-            await session.ended.wait()
+        session = None if key is None else await self._find(key, principal, agent)
+        restored = session is not None
+        if session is None:
+            session = await self._create(principal, agent)
+        # No other task runs between finding it and this: it cannot have ended meanwhile.
+        opening = partial(welcome, restored=restored, house=self.house)
+        session.attach(client, opening, after if restored else None)
+        return session
 
     async def _find(self, key: str, principal: str, agent: str) -> Session | None:
         session = self.awake.get(key)
@@ -173,7 +173,8 @@ class Registry:
                 stored = await self.house.reader.memory(image.session.sid, record.memory_id)
                 text = stored.content if stored is not None else ""
                 chats.append(Chat(record.request, record.memory_id, text, record.created_ms))
-        return revive(image, self.house.rules, as_object(from_json(image.session.extra)), chats)
+        beat = as_object(from_json(image.session.extra))
+        return revive(image, self.house.rules, beat, chats, self.house.totals)
 
     async def _create(self, principal: str, agent: str) -> Session:
         with self._place():
@@ -188,6 +189,7 @@ class Registry:
                 active_ms=now,
                 rules=self.house.rules,
                 ram=Ram(self.house.rules.budget),
+                share=Share(self.house.totals),
             )
             committed = trio.Event()
             # The key is about to be told to a client: it must be on disk first.
@@ -202,7 +204,7 @@ class Registry:
         if len(self.awake) + self._making >= self.limit:
             self._crowded = True
             message = f"{self.limit} sessions are awake; try again later."
-            raise Refused(message, Code.QUEUE_FULL, CROWDED_RETRY_MS)
+            raise limits.SESSIONS.refused(message)
         self._making += 1
         try:
             yield
@@ -257,13 +259,19 @@ class Registry:
         self._crowded = False
         now = self.house.clock.monotonic()
         for session in list(self.awake.values()):
-            rested = session.quiet and now - session.idle_since >= patience
-            if rested and not session.closing and not self._has_to_speak(session.state):
+            if session.links or session.closing or now - session.idle_since < patience:
+                continue  # decided cheaply for nearly all
+            if session.quiet and not self._has_to_speak(session.state):
                 session.close()
 
     def _has_to_speak(self, state: State) -> bool:
         due_ms = due_at(state)
         return due_ms is not None and self.house.clock.wall_ms() < due_ms + SPEAK_GRACE_MS
+
+    def note_storage(self) -> None:
+        """Let sessions that are watched look at the disk."""
+        for session in self.awake.values():
+            session.note_storage()
 
     def note_removals(self, removals: Iterable[Removal]) -> None:
         """Take in what retention removed, so that awake sessions know from where on they can replay."""

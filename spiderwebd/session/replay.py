@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from spiderwebd.core.codes import Code
-from spiderwebd.core.frames import error_frame, render
+from spiderwebd.core.codes import Code, Refused
+from spiderwebd.core.frames import render
 from spiderwebd.core.records import RequestRecord
 from spiderwebd.core.remembering import item_of
 from spiderwebd.core.state import full_state_frame
@@ -125,4 +125,4 @@ async def retell(session: Session, attached: Attached, record: RequestRecord) ->
             return
     if not frames:
         message = "This request was done before; its answer is no longer kept."
-        await feed.send(render(error_frame(message, Code.REQUEST_CONFLICT, request=record.request)))
+        raise Refused(message, Code.REQUEST_CONFLICT)

@@ -6,6 +6,7 @@ Whatever happens to a worker comes back to the inbox as an outcome; nothing here
 from __future__ import annotations
 
 from functools import partial
+from math import inf
 from typing import TYPE_CHECKING
 
 import trio
@@ -13,8 +14,9 @@ import trio
 from spiderwebd import log
 from spiderwebd.core import goals, turn
 from spiderwebd.core.codes import Code
+from spiderwebd.core.deadlines import answer_by_ms
 from spiderwebd.core.effects import StartTask, StopGoal
-from spiderwebd.core.outcome import failed
+from spiderwebd.core.outcome import expired, failed
 from spiderwebd.core.pending import Chat
 from spiderwebd.work.batch import Batch
 from spiderwebd.work.gate import Gate
@@ -50,8 +52,7 @@ class Running:
         """Hold a goal to its deadline (wall-clock ms), whether or not any task of it runs yet."""
         if goal_id in self._batches:
             return
-        seconds = max(0.0, (deadline_ms - self._session.house.clock.wall_ms()) / 1000)
-        batch = Batch(trio.current_time() + seconds)
+        batch = Batch(self._moment(deadline_ms))
         self._batches[goal_id] = batch
         nursery.start_soon(self._run, batch, goal_id, name=f"goal:{goal_id}")
 
@@ -72,32 +73,54 @@ class Running:
         self.answering += 1
         nursery.start_soon(self._answer, chat, name="chat")
 
+    def _moment(self, wall_ms: int | None) -> float:
+        """Return a wall-clock moment on trio's clock (seconds); None is never."""
+        if wall_ms is None:
+            return inf
+        return trio.current_time() + max(0, wall_ms - self._session.house.clock.wall_ms()) / 1000
+
     async def _run(self, batch: Batch, goal_id: int) -> None:
         if await batch.run():
             self._batches.pop(goal_id, None)
             self._session.put(partial(goals.expire_goal, goal_id=goal_id))
 
     async def _carry_out(self, task: StartTask) -> None:
-        session = self._session
+        session, house = self._session, self._session.house
+        outcome = expired("no worker was free before its time was up, so it was not run")
+        too_late = trio.CancelScope(deadline=self._moment(task.start_by_ms))
+
+        def began(waited: float) -> None:
+            too_late.deadline = inf
+            house.waits.note(session.key, waited)
+            house.metrics.task_wait_seconds.observe(max(0, house.clock.wall_ms() - task.queued_ms) / 1000)
+            session.put(partial(goals.task_began, goal_id=task.goal_id, task_id=task.task_id))
+
         with log.bound(request=task.request, goal=task.goal_id, task=task.task_id):
             try:
-                outcome = await session.house.desk.carry_out(session.state, task, self._gate)
+                with too_late:
+                    outcome = await house.desk.carry_out(session.state, task, self._gate, began)
             except Exception as error:  # a bug on the way to the worker costs the task, not the session
-                session.house.on_fault("task", error, session.key)
+                house.on_fault("task", error, session.key)
                 outcome = failed("a fault of the daemon ended this task; its log has it", Code.INTERNAL)
         session.put(partial(goals.task_ended, goal_id=task.goal_id, task_id=task.task_id, outcome=outcome))
 
     async def _answer(self, chat: Chat) -> None:
         session = self._session
+        late = trio.CancelScope(deadline=self._moment(answer_by_ms(session.state, chat)))
         try:
             with log.bound(request=chat.request):
+                text = None
                 try:
-                    text = await session.house.desk.answer(session.state, chat)
+                    with late:
+                        text = await session.house.desk.answer(session.state, chat)
                 except Exception as error:  # the request must have its outcome all the same
                     session.house.on_fault("chat", error, session.key)
                     message = "The answer failed; the log says why"
                     session.put(partial(turn.chat_failed, request=chat.request, message=message))
                 else:
-                    session.put(partial(turn.chat_answered, request=chat.request, answer=text))
+                    if text is None:
+                        session.put(turn.expire_overdue)
+                    else:
+                        session.put(partial(turn.chat_answered, request=chat.request, answer=text))
         finally:
             self.answering -= 1

@@ -12,8 +12,8 @@ from functools import partial
 import trio
 
 from spiderwebd import log
-from spiderwebd.core import goals, suggestions, turn
-from spiderwebd.core.admission import RETRY_MS
+from spiderwebd.core import goals, limits, suggestions, turn
+from spiderwebd.core.admission import RETRY_MS, refuse
 from spiderwebd.core.codes import Close, Code
 from spiderwebd.core.effects import (
     Ask,
@@ -26,10 +26,10 @@ from spiderwebd.core.effects import (
     StartChat,
     StartTask,
     StopGoal,
+    Watch,
 )
 from spiderwebd.core.frames import not_durable
-from spiderwebd.core.memory_events import keep, tell_evictions
-from spiderwebd.core.protocol import AgentControl, AnyFrame, Ping
+from spiderwebd.core.protocol import SIGNALS, AgentControl, AnyFrame, Ping
 from spiderwebd.core.records import GoalRecord
 from spiderwebd.core.state import State, Step
 from spiderwebd.core.upkeep import keep_within_budget
@@ -40,7 +40,8 @@ from spiderwebd.session.inbox import Inbox
 from spiderwebd.session.links import Links
 from spiderwebd.session.ports import Client, House
 from spiderwebd.session.running import Running
-from spiderwebd.session.tally import ERROR, Tally
+from spiderwebd.session.tally import ERROR, LOOKED_UP, Tally
+from spiderwebd.session.watching import Watching
 
 MANAGER_REQUEST = "memory-manager"
 AUDITED = ("pause", "resume", "cancel")
@@ -78,8 +79,11 @@ class Session:
         self._inbox: Inbox[Event] = Inbox(house.inbox_limit)
         self._commits = Commits(house.writer, self._show, self.fail, state.record())
         self._errands = Errands(self)
-        self._tally = Tally(house.metrics, state, taken_over=taken_over)
+        self.tally = Tally(house.metrics, state, taken_over=taken_over)
+        """What it adds to the daemon's numbers."""
+        state.count_share()
         self._running = Running(self)
+        self._watching = Watching(self)
         self._ticking: set[str] = set()
         self._resting: trio.Event | None = None
         self._nursery: trio.Nursery | None = None
@@ -105,7 +109,6 @@ class Session:
                 self._nursery = nursery
                 for goal in self.state.goals.values():
                     self._running.open_goal(nursery, goal.goal_id, goal.deadline_ms)
-                self._inbox.put(_fit)
                 self._inbox.put(goals.recover)
                 if self.state.chats:
                     self._inbox.put(turn.begin_chat)
@@ -116,7 +119,8 @@ class Session:
                 nursery.cancel_scope.cancel(reason="the session closes")
         finally:
             self._nursery = None
-            self._tally.close()
+            self.state.share.set(0, 0)
+            self.tally.close(self._ending_code, self._commits.requests_to_show)
             self._stir()
             self.ended.set()
 
@@ -126,6 +130,7 @@ class Session:
             events = await self._inbox.take()
             state.rules = self.house.rules
             step = Step(state, clock.wall_ms())
+            state.degraded = self.house.writer.degraded is not None
             for event in events:
                 event(step)
             step.finish()
@@ -133,6 +138,7 @@ class Session:
             if not await self._commits.take(step) and self._commits.held == 1:
                 nursery.start_soon(self._hand_over, name="hand over")
             self._stir()
+            self._watching.notice(nursery)
             if self.closing and await self._may_close():
                 return
 
@@ -157,17 +163,37 @@ class Session:
         """Whether something waits in the inbox."""
         return bool(self._inbox)
 
+    @property
+    def waiting(self) -> int:
+        """How much waits in the inbox."""
+        return len(self._inbox)
+
     # From links
 
     def receive(self, client: Client, frame: AnyFrame) -> bool:
-        """Take one frame from a link; False when the inbox is full and the link must be told."""
-        return self._inbox.offer(partial(self._from_link, client, frame))
+        """Take one frame from a link; False when the inbox is full and the link must be told.
+
+        Once `over`, nobody hears it: the link is being closed with the reason.
+        """
+        request = not isinstance(frame, SIGNALS)
+        if self.over:
+            self.house.metrics.requests_refused[self._ending_code] += request
+            return True
+        taken = self._inbox.offer(partial(self._from_link, client, frame))
+        if taken and request:
+            self.tally.came()
+        return taken
+
+    @property
+    def _ending_code(self) -> str:
+        return (Code.DRAINING if self.draining else Code.INTERNAL).value
 
     async def room(self) -> None:
         """Wait until the inbox takes frames again; the caller owns the deadline."""
         await self._inbox.room()
 
     def _from_link(self, client: Client, frame: AnyFrame, step: Step) -> None:
+        step.requests += not isinstance(frame, SIGNALS)
         changes = turn.changes(frame)
         if changes and self.draining:
             step.refuse(client, frame.id or "", "The daemon is stopping.", Code.DRAINING, RETRY_MS)
@@ -176,7 +202,7 @@ class Session:
         overfull = self._commits.held >= self.house.inbox_limit and not isinstance(frame, Ping)
         if overfull or (changes and not self.house.writer.accepting):
             message = "The disk cannot be written and memory is full; nothing was accepted."
-            step.refuse(client, frame.id or "", message, Code.STORAGE_UNAVAILABLE, RETRY_MS)
+            refuse(step, client, frame.id or "", limits.STORE_BACKLOG, message)
         elif isinstance(frame, AgentControl) and frame.action in AUDITED:
             self._control(client, frame, step)
         else:
@@ -198,16 +224,13 @@ class Session:
             goal=frame.goalId,
         )
 
-    def attach(self, client: Client, ack: Acknowledge, after: int | None) -> bool:
+    def attach(self, client: Client, ack: Acknowledge, after: int | None) -> None:
         """Let a link take part: its ack first, then what it missed, then everything new.
 
-        False when this session has ended: its next life has to be woken.
+        Once `over`, nobody would hear it: the next life has to be woken instead.
         """
-        if self.over:
-            return False
         self.links.expect(client)
         self._inbox.put(partial(self._attach, client, ack, after))
-        return True
 
     def _attach(self, client: Client, ack: Acknowledge, after: int | None, step: Step) -> None:
         # Frames of this and of earlier steps are not shown yet; a link that starts at the committed
@@ -217,11 +240,12 @@ class Session:
         for text in ack(step, self.committed):
             client.send(text)
         if after is not None and self._nursery is not None:
-            self._errands.start(self._nursery, Replay(client, after))
+            self._errands.start(self._nursery, Replay(client, after), asked=False)
 
     def detach(self, client: Client) -> None:
         """Forget a link; nothing is cancelled."""
         self.links.leave(client)
+        self._watching.leave(client)
         self.idle_since = self.house.clock.monotonic()
 
     # From sweeps and the registry
@@ -234,6 +258,10 @@ class Session:
         """Let the memory manager look at the session."""
         self._tick("memory manager", partial(keep_within_budget, request=MANAGER_REQUEST, trigger="sweep"))
 
+    def tick_deadlines(self) -> None:
+        """Expire what has waited too long."""
+        self._tick("deadlines", turn.expire_overdue)
+
     def _tick(self, name: str, event: Event) -> None:
         # A loop that waits for the disk must not find a hundred ticks when it comes back.
         if name in self._ticking or not self.house.writer.accepting:
@@ -244,6 +272,11 @@ class Session:
     def _ticked(self, name: str, event: Event, step: Step) -> None:
         self._ticking.discard(name)
         event(step)
+
+    def note_storage(self) -> None:
+        """Let who watches know that the disk failed, or works again."""
+        if self._watching:
+            self._inbox.put(_nothing)
 
     def note_pruned(self, events: int) -> None:
         """Take in that this many of its oldest events have left the log."""
@@ -283,7 +316,7 @@ class Session:
 
     def _show(self, step: Step, durable: bool) -> None:
         links = self.links
-        self._tally.count(step)
+        self.tally.count(step)
         chronicle.tell(step)
         for out in step.outgoing:
             if out.link is not None:
@@ -293,7 +326,11 @@ class Session:
                 links.tell(out.seq, out.text if durable or not out.acknowledges else not_durable(out.text))
         nursery = self._nursery
         if nursery is None or self.over:
-            return  # the rows say what is open, and the next life goes on with it
+            # The rows say what is open, and the next life goes on with it; queries have lost their link.
+            for start in step.starts:
+                if isinstance(start, LOOKED_UP):
+                    self.tally.served()
+            return
         for record in step.records:
             if isinstance(record, GoalRecord) and record.ended_ms is None:
                 self._running.open_goal(nursery, record.goal_id, record.deadline_ms)
@@ -312,15 +349,13 @@ class Session:
                 self._running.stop_goal(start)
             case Hold():
                 self._running.hold(start.closed)
+            case Watch():
+                if self.links.get(start.link) is not None:
+                    self._watching.change(start)
+                    self._watching.notice(nursery)
             case HangUp():
                 if self.links.get(start.link) is not None:
                     start.link.close(Close.NORMAL, "bye")
-
-
-def _fit(step: Step) -> None:
-    """Live within a budget that became smaller while the session slept."""
-    keep(step, step.state.ram.fit(step.now_ms))
-    tell_evictions(step, MANAGER_REQUEST)
 
 
 def _nothing(step: Step) -> None:

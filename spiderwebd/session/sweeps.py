@@ -12,9 +12,10 @@ from random import Random
 
 import trio
 
-from spiderwebd.core import suggestions
+from spiderwebd.core import deadlines, suggestions
 from spiderwebd.core.compaction import due
 from spiderwebd.session.registry import Registry
+from spiderwebd.session.session import Session
 
 LONGEST_STEP_SECONDS = 1.0
 """A due heartbeat is seen at most this long after its time."""
@@ -44,25 +45,33 @@ async def every(
 async def heartbeat_sweep(registry: Registry, jitter_seconds: float, random: Random) -> None:
     """Let sessions whose heartbeat is due speak, whether a client is attached or not.
 
-    Each comes at most `jitter_seconds` and one step of the sweep after its interval.
+    Each comes after its interval and at most `jitter_seconds` later, the sweep's own step included where
+    the jitter is as long as that.
     """
     delays_ms: dict[str, float] = {}
 
+    now = 0
+
     def visit() -> None:
+        nonlocal now
         now = registry.house.clock.wall_ms()
-        for key, session in registry.awake.items():
-            due_ms = suggestions.due_at(session.state)
-            if due_ms is None:
-                delays_ms.pop(key, None)
-                continue
-            delay = delays_ms.get(key)
-            if delay is None:
-                # Sessions made at the same moment must not all speak at the same moment.
-                delay = delays_ms[key] = random.uniform(0, jitter_seconds) * 1000
-            if due_ms == 0 or now >= due_ms + delay or now < session.state.beat.get("last_ms", 0):
-                session.tick_heartbeat()
-                del delays_ms[key]
+        _each(registry, look_at)
         for key in delays_ms.keys() - registry.awake.keys():
+            del delays_ms[key]
+
+    def look_at(session: Session) -> None:
+        due_ms = suggestions.due_at(session.state)
+        if due_ms is None:
+            if delays_ms:
+                delays_ms.pop(session.key, None)
+            return
+        key = session.key
+        delay = delays_ms.get(key)
+        if delay is None:
+            # Sessions made at the same moment must not all speak at the same moment.
+            delay = delays_ms[key] = random.uniform(0, max(0.0, jitter_seconds - step())) * 1000
+        if due_ms == 0 or now >= due_ms + delay or now < session.state.beat.get("last_ms", 0):
+            session.tick_heartbeat()
             del delays_ms[key]
 
     def step() -> float:
@@ -75,22 +84,51 @@ async def memory_manager_sweep(registry: Registry, interval: Callable[[], float]
     """Compact sessions above their thresholds between turns; also catches a lowered budget."""
 
     def visit() -> None:
-        rules = registry.house.rules
-        for session in registry.awake.values():
-            ram = session.state.ram
-            # Nearly always the same object: a reload is rare, and this is asked of every session.
-            reloaded = ram.budget is not rules.budget and ram.budget != rules.budget
-            if reloaded or (not session.state.chats and due(ram, rules.thresholds)):
-                session.tick_memory_manager()
+        _each(registry, look_at)
+
+    def look_at(session: Session) -> None:
+        rules, ram = registry.house.rules, session.state.ram
+        # Nearly always the same object: a reload is rare, and this is asked of every session.
+        reloaded = ram.budget is not rules.budget and ram.budget != rules.budget
+        if reloaded or (not session.state.chats and due(ram, rules.thresholds)):
+            session.tick_memory_manager()
 
     await every(interval, visit, _report(registry, "memory manager"))
 
 
+async def deadline_sweep(registry: Registry) -> None:
+    """Expire what waits in a queue beyond its deadline, at most one step of the sweep late."""
+
+    def visit() -> None:
+        now = registry.house.clock.wall_ms()
+        _each(registry, lambda session: look_at(session, now))
+
+    def look_at(session: Session, now: int) -> None:
+        if session.state.busy:
+            due_ms = deadlines.due_at(session.state)
+            if due_ms is not None and due_ms <= now:
+                session.tick_deadlines()
+
+    await every(lambda: LONGEST_STEP_SECONDS, visit, _report(registry, "deadlines"))
+
+
 async def hibernation_sweep(registry: Registry) -> None:
     """Close sessions that have been quiet for long enough."""
-    await every(
-        lambda: _step(registry.hibernate_seconds), registry.hibernate, _report(registry, "hibernation")
-    )
+
+    def step() -> float:
+        # Nobody waits for a sleep: a session may have it a twelfth later than it could.
+        return max(registry.hibernate_seconds / 12, SHORTEST_STEP_SECONDS)
+
+    await every(step, registry.hibernate, _report(registry, "hibernation"))
+
+
+def _each(registry: Registry, look_at: Callable[[Session], None]) -> None:
+    """Look at every awake session; one that cannot be looked at ends at its own wall, and not the sweep."""
+    for session in list(registry.awake.values()):
+        try:
+            look_at(session)
+        except Exception as error:
+            session.fail(error)
 
 
 def _step(interval: float) -> float:

@@ -1,24 +1,32 @@
 """Counting what a session does, from the records and answers it shows: an addition each, no scan.
 
-accepted = answered + failed + cancelled + expired + those still open, always: an outcome is counted
-only for a request whose acceptance was.
+Two sums hold at any moment, each side counted in another way:
+
+* accepted = answered + running + queued + failed + cancelled + expired: an outcome is counted only for
+  a request whose acceptance was, and what is open is a set of names;
+* received = accepted + served + refused, as soon as no request waits to be decided: what comes is counted
+  by the link, what becomes of it here.
 """
 
 from __future__ import annotations
 
 from pydantic_core import from_json
 
+from spiderwebd.core.effects import Ask, Fetch, Replay, Retell
 from spiderwebd.core.records import GoalRecord, Record, RequestRecord, RequestState, TaskRecord, TaskState
 from spiderwebd.core.state import State, Step
 from spiderwebd.metrics import Metrics
 
 ERROR = '{"type":"error"'
 
+LOOKED_UP = (Ask, Fetch, Retell, Replay)
+"""Starts that decide about a request later, beside the loop."""
+
 
 class Tally:
     """What one awake session adds to the daemon's numbers."""
 
-    __slots__ = ("_closed", "_goals", "_metrics", "_requests")
+    __slots__ = ("_closed", "_goals", "_metrics", "_requests", "undecided")
 
     def __init__(self, metrics: Metrics, state: State, *, taken_over: bool) -> None:
         """Start from what is open.
@@ -27,27 +35,74 @@ class Tally:
         """
         self._metrics = metrics
         self._closed = False
+        self.undecided = 0
+        """Requests that came and are neither accepted nor served nor refused yet."""
         self._goals = {goal.goal_id: goal.state for goal in state.goals.values()}
         self._requests = {
-            record.request for record in state.requests.values() if record.state is RequestState.OPEN
+            record.request: record.goal_id
+            for record in state.requests.values()
+            if record.state is RequestState.OPEN
         }
         metrics.goals_open += len(self._goals)
         if taken_over:
+            metrics.requests_received += len(self._requests)
             metrics.requests_accepted += len(self._requests)
+        else:
+            metrics.requests_left -= len(self._requests)
+
+    @property
+    def open(self) -> tuple[int, int]:
+        """Return how many accepted requests run and how many wait.
+
+        Of goals those with state running run; of messages the oldest does.
+        """
+        running = sum(self._goals.get(goal) is TaskState.RUNNING for goal in self._requests.values() if goal)
+        running += any(goal is None for goal in self._requests.values())
+        return running, len(self._requests) - running
+
+    def came(self) -> None:
+        """Count a request that the session has taken in, and not decided about yet."""
+        self.undecided += 1
+
+    def served(self) -> None:
+        """Count a request that was answered beside the loop, or whose link left before that."""
+        self.undecided -= 1
+        self._metrics.requests_served += 1
+
+    def refused(self, text: str) -> None:
+        """Count a request that was refused beside the loop, by its rendered error frame."""
+        self.undecided -= 1
+        count_refusal(self._metrics, text)
 
     def count(self, step: Step) -> None:
         """Count one step that is shown."""
+        accepted, refused = self._metrics.requests_accepted, 0
         for record in step.records:
             self._count_record(record)
         for out in step.outgoing:
             if out.link is not None and out.text.startswith(ERROR):
                 count_refusal(self._metrics, out.text)
+                refused += 1
+        if step.requests:
+            looked_up = sum(isinstance(start, LOOKED_UP) for start in step.starts)
+            decided = step.requests - looked_up
+            self.undecided -= decided
+            self._metrics.requests_served += decided - refused - (self._metrics.requests_accepted - accepted)
 
-    def close(self) -> None:
-        """The session sleeps or has ended: what it left open is no longer in memory."""
+    def close(self, code: str, in_flight: int) -> None:
+        """The session sleeps or has ended: what it left open is no longer in memory.
+
+        Requests that it never came to are refused with `code`; those `in_flight` to the disk are still
+        shown, and counted then.
+        """
         self._closed = True
-        self._metrics.goals_open -= len(self._goals)
+        metrics = self._metrics
+        metrics.goals_open -= len(self._goals)
         self._goals.clear()
+        metrics.requests_left += len(self._requests)
+        if (lost := self.undecided - in_flight) > 0:
+            metrics.requests_refused[code] += lost
+            self.undecided -= lost
 
     def _count_record(self, record: Record) -> None:
         match record:
@@ -62,7 +117,7 @@ class Tally:
         metrics, known = self._metrics, record.request in self._requests
         if not known:
             metrics.requests_accepted += 1
-            self._requests.add(record.request)
+            self._open(record)
         match record.state:
             case RequestState.OPEN:
                 return
@@ -74,7 +129,12 @@ class Tally:
                 metrics.requests_cancelled += 1
             case RequestState.EXPIRED:
                 metrics.requests_expired += 1
-        self._requests.discard(record.request)
+        self._requests.pop(record.request, None)
+        metrics.requests_left -= self._closed
+
+    def _open(self, record: RequestRecord) -> None:
+        self._requests[record.request] = record.goal_id
+        self._metrics.requests_left += self._closed
 
     def _count_goal(self, record: GoalRecord) -> None:
         if self._closed:

@@ -7,7 +7,7 @@ from spiderwebd.core.protocol import PROTOCOL_VERSION
 from spiderwebd.core.state import State, Step
 from spiderwebd.session.ports import House
 
-CAPABILITIES = ["resume", "request-ids", "memory-by-id", "memory-search", "goals", "heartbeat"]
+CAPABILITIES = ["resume", "request-ids", "memory-by-id", "memory-search", "goals", "heartbeat", "watch"]
 
 
 def welcome(step: Step, seq: int, *, restored: bool, house: House) -> list[str]:

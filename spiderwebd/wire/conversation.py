@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 
 import trio
 
-from spiderwebd.core.codes import Close, Code, Refused, SpiderwebError
-from spiderwebd.core.frames import error_frame, pong_frame, render
-from spiderwebd.core.protocol import AnyFrame, BadFrame, Connect, Ping, parse
+from spiderwebd.core import limits
+from spiderwebd.core.codes import Close, Code, SpiderwebError
+from spiderwebd.core.frames import Error, error_frame, pong_frame, refusal_frame, render
+from spiderwebd.core.protocol import SIGNALS, AnyFrame, BadFrame, Connect, Ping, parse
 from spiderwebd.metrics import Metrics
 from spiderwebd.session.registry import Registry
 from spiderwebd.session.session import Session
@@ -22,6 +23,7 @@ from spiderwebd.tokens import Principal
 from spiderwebd.wire.door import Admitted
 from spiderwebd.wire.keepalive import KeepaliveSweep
 from spiderwebd.wire.link import Link, LinkEnd, LinkLimits
+from spiderwebd.wire.quotas import PrincipalRates, Quota
 
 RETRY_MS = 1000
 CLOSED_WITH = {Code.DRAINING: Close.GOING_AWAY, Code.INTERNAL: Close.INTERNAL}
@@ -48,11 +50,15 @@ class Reception:
     """(how the link ended, session key or empty)"""
     links_per_principal: Callable[[], int] = lambda: 20_000
     """Open links of one principal at once."""
+    rates: Callable[[], PrincipalRates] = PrincipalRates
+    """What one principal may send a second, over all its links."""
     attach_seconds: float = 20.0
     """For reading or writing the session's rows; a disk that takes longer is as good as none."""
     metrics: Metrics = field(default_factory=Metrics)
     open_links: Counter[str] = field(default_factory=Counter)
     """Attached links by principal."""
+    quotas: dict[str, Quota] = field(default_factory=dict)
+    """By principal; no more than tokens were made and users of this machine came."""
 
     async def serve_link(self, admitted: Admitted) -> None:
         """Run one link from its upgrade to its end."""
@@ -74,7 +80,7 @@ class Reception:
 class Conversation:
     """One link as its session sees it (session.ports.Client)."""
 
-    __slots__ = ("_admitted", "_known", "_link", "_principal", "_reception", "session")
+    __slots__ = ("_admitted", "_known", "_link", "_principal", "_quota", "_reception", "session")
 
     def __init__(self, reception: Reception, admitted: Admitted, link: Link) -> None:
         self.session: Session | None = None
@@ -83,6 +89,7 @@ class Conversation:
         self._link = link
         self._known = trio.Event()
         self._principal: str | None = None
+        self._quota: Quota | None = None
 
     def send(self, text: str) -> bool:
         """Queue one frame without waiting; False when the link is ending."""
@@ -99,6 +106,7 @@ class Conversation:
     async def run(self, principal: Principal) -> None:
         """Attach, then talk until the link ends; the upgrade is answered once it is attached."""
         fault: Exception | None = None
+        self._reception.metrics.requests_received += 1
         try:
             await self._attach(principal, self._admitted.session_key, self._admitted.after)
         except Exception as error:  # the peer is told by a close frame before the wall takes it
@@ -122,6 +130,7 @@ class Conversation:
         with trio.move_on_after(seconds) as deadline:
             await self._known.wait()
         if deadline.cancelled_caught:
+            self._reception.metrics.requests_received += 1
             self._refuse(Code.UNAUTHORIZED, f"No connect frame with a token came within {seconds:g} seconds.")
             self._link.close(Close.CONNECT_TIMEOUT)
 
@@ -141,13 +150,18 @@ class Conversation:
         try:
             frame = parse(text)
         except BadFrame as bad:
+            self._reception.metrics.requests_received += 1
             self._refuse(bad.code, bad.message, bad.request)
             if self.session is None:
                 self._link.close(Close.UNAUTHORIZED)
             return None
         session = self.session
         if session is None:
+            self._reception.metrics.requests_received += 1
             return self._connect(frame)
+        self._reception.metrics.requests_received += not isinstance(frame, SIGNALS)
+        if self._exceeds(text, frame):
+            return None
         if isinstance(frame, Ping) and not session.has_mail:
             # Answered here, ahead of commits under way, but never ahead of frames not yet looked at.
             self._link.send(render(pong_frame(frame.id, session.house.clock.wall_ms())))
@@ -157,13 +171,28 @@ class Conversation:
         return self._wait_for_room(session, frame)
 
     async def _wait_for_room(self, session: Session, frame: AnyFrame) -> None:
-        with trio.move_on_after(self._reception.inbox_seconds):
-            while True:  # others wait for the same room
-                await session.room()
-                if session.receive(self, frame):
-                    return
-        message = "Too many requests of this session wait; try again later."
-        self._refuse(Code.QUEUE_FULL, message, frame.id, RETRY_MS)
+        taken = False
+        try:
+            with trio.move_on_after(self._reception.inbox_seconds):
+                while not taken:  # others wait for the same room
+                    await session.room()
+                    taken = session.receive(self, frame)
+        finally:
+            if not taken:  # also when the link ends meanwhile: then nobody hears it, but it is counted
+                message = "Too many requests of this session wait; try again later."
+                self._refuse_frame(frame, limits.INBOX.error(message, frame.id))
+
+    def _exceeds(self, text: str, frame: AnyFrame) -> bool:
+        """Refuse a message that is more than its principal may send now; False when it may."""
+        rates = self._reception.rates()
+        if self._quota is None or not rates.bounds_messages:
+            return False
+        size = len(text) if text.isascii() else len(text.encode())
+        excess = self._quota.message(trio.current_time(), size, rates)
+        if excess is None:
+            return False
+        self._refuse_frame(frame, excess.limit.error(excess.message, frame.id, excess.retry_after_ms))
+        return True
 
     async def _connect(self, frame: object) -> None:
         if not isinstance(frame, Connect) or frame.token is None:
@@ -184,31 +213,52 @@ class Conversation:
 
     async def _attach(self, principal: Principal, key: str | None, after: int | None) -> None:
         reception, agent = self._reception, self._admitted.agent
+        decided = False
         try:
             self._take_place(principal)
             with trio.fail_after(reception.attach_seconds):
                 self.session = await reception.registry.attach(principal.name, agent, key, after, self)
         except SpiderwebError as refused:
-            self._refuse(refused.code, refused.message, None, refused.retry_after_ms)
+            decided = True
+            self._say_refused(refusal_frame(refused, None))
             self._link.close(CLOSED_WITH.get(refused.code, Close.TRY_AGAIN))
         except trio.TooSlowError:
+            decided = True
             message = f"The session could not be opened within {reception.attach_seconds:g} seconds."
             self._refuse(Code.STORAGE_UNAVAILABLE, message, None, RETRY_MS)
             self._link.close(Close.TRY_AGAIN)
         else:
+            decided = True
+            reception.metrics.requests_served += 1
             reception.on_attach(principal, agent, self.session.key, self._admitted.peer.address)
+        finally:
+            if not decided:  # the link ended meanwhile, or a bug came in between
+                reception.metrics.requests_refused[Code.CANCELLED.value] += 1
 
     def _take_place(self, principal: Principal) -> None:
         """Count this link for its principal. Raises Refused when that has as many as it may."""
         links, limit = self._reception.open_links, self._reception.links_per_principal()
         if links[principal.name] >= limit:
             message = f"{principal.name} has {limit} links open; close one, or try again later."
-            raise Refused(message, Code.QUEUE_FULL, RETRY_MS)
+            raise limits.LINKS_PER_PRINCIPAL.refused(message)
+        quota = self._reception.quotas.setdefault(principal.name, Quota())
+        excess = quota.attach(trio.current_time(), self._reception.rates())
+        if excess is not None:
+            raise excess.limit.refused(excess.message, excess.retry_after_ms)
+        self._quota = quota
         links[principal.name] += 1
         self._principal = principal.name
 
     def _refuse(
         self, code: Code, message: str, request: str | None = None, retry_after_ms: int | None = None
     ) -> None:
-        self._reception.metrics.requests_refused[code.value] += 1
-        self._link.send(render(error_frame(message, code, request=request, retry_after_ms=retry_after_ms)))
+        self._say_refused(error_frame(message, code, request=request, retry_after_ms=retry_after_ms))
+
+    def _refuse_frame(self, frame: AnyFrame, error: Error) -> None:
+        # A ping that is refused was a request after all: it has an answer that is counted.
+        self._reception.metrics.requests_received += isinstance(frame, SIGNALS)
+        self._say_refused(error)
+
+    def _say_refused(self, error: Error) -> None:
+        self._reception.metrics.requests_refused[error["code"]] += 1
+        self._link.send(render(error))

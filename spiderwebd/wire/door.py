@@ -14,7 +14,9 @@ from http import HTTPStatus
 import trio
 import trio.abc
 
+from spiderwebd.core import limits
 from spiderwebd.core.codes import Code, Refused
+from spiderwebd.core.limits import Limit
 from spiderwebd.tokens import Principal, Role
 from spiderwebd.wire.head import (
     Head,
@@ -211,7 +213,7 @@ class Door:
                 evicted = deadline not in self._reading
                 self._reading.pop(deadline, None)
         if evicted:
-            raise self._unavailable(Code.RATE_LIMITED, "Too many handshakes at once.")
+            raise self._full(limits.HANDSHAKES, "Too many handshakes at once.")
         message = f"No whole request head came within {self._rules.head_seconds:g} seconds."
         raise HttpRefused(HTTPStatus.REQUEST_TIMEOUT, Code.EXPIRED, message)
 
@@ -240,7 +242,7 @@ class Door:
             raise self._unavailable(Code.QUEUE_FULL, f"The daemon is overloaded: {overload}.")
         principal = self._principal(head, peer)
         if self.links >= self._rules.links:
-            raise self._unavailable(Code.QUEUE_FULL, f"All {self._rules.links} links are taken.")
+            raise self._full(limits.LINKS, f"All {self._rules.links} links are taken.")
         return Admitted(
             ReplayStream(stream, upgrade_head(key) + head.rest),
             peer,
@@ -299,6 +301,11 @@ class Door:
         return HttpRefused(
             HTTPStatus.SERVICE_UNAVAILABLE, code, message, retry_after_ms=self._rules.retry_after_ms
         )
+
+    def _full(self, limit: Limit, message: str) -> HttpRefused:
+        refused = self._unavailable(limit.code or Code.QUEUE_FULL, message)
+        refused.scope, refused.limit = limit.scope.value, limit.key
+        return refused
 
     def _fault(self, where: str, fault: BaseException) -> None:
         self.faults += 1

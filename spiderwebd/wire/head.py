@@ -261,8 +261,10 @@ def render_answer(
 
 
 def render_refusal(refused: HttpRefused, *, without_body: bool = False) -> bytes:
-    """Write the answer to a refused request, a JSON object with code, message and retry_after_ms."""
+    """Write the answer to a refused request: JSON with code, message, retry_after_ms, scope and limit."""
     content: dict[str, str | int] = {"code": refused.code.value, "message": refused.message}
+    if refused.scope is not None and refused.limit is not None:
+        content.update(scope=refused.scope, limit=refused.limit)
     headers = refused.headers
     if refused.retry_after_ms is not None:
         content["retry_after_ms"] = refused.retry_after_ms

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -165,10 +166,13 @@ def test_reset(user: User) -> None:
 
 
 def test_status(user: User, daemon: DaemonProcess) -> None:
-    """Health first, then where the session stands."""
+    """Health first, then the sums of all requests, then where the session stands."""
+    user.run("chat", "hello")
     assert user.run("status") == 0
-    health, state = user.out.splitlines()
+    health, sent, accepted, state = user.out.splitlines()
     assert health == f"daemon ws://{daemon.listen}: alive, ready"
+    assert re.fullmatch(r"requests: \d+ sent = \d+ accepted \+ \d+ answered at once \+ \d+ refused", sent)
+    assert re.fullmatch(r"\d+ accepted = [1-9]\d* answered \+ 0 running \+ 0 queued .* expired", accepted)
     assert state.startswith("running: ")
     assert user.run("status", "--json") == 0
     assert user.frames[0] == {
@@ -178,6 +182,8 @@ def test_status(user: User, daemon: DaemonProcess) -> None:
         "ready": True,
         "message": "ready",
     }
+    assert user.frames[1]["type"] == "accounts"
+    assert (user.frames[1]["lost"], user.frames[1]["undecided"]) == (0, 0)
 
 
 def test_the_same_session_until_another_is_wanted(user: User) -> None:

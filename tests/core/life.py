@@ -33,6 +33,7 @@ from spiderwebd.core.records import (
     TaskRecord,
     VersionRecord,
 )
+from spiderwebd.core.shares import Share, Totals
 from spiderwebd.core.state import Rules, State, Step, as_object, revive
 
 START_MS = 1_771_150_000_000
@@ -100,8 +101,9 @@ class Rows:
 class Life:
     """One session, its rows, and everything it asked for that has not been done."""
 
-    def __init__(self, **rules: Any) -> None:
+    def __init__(self, totals: Totals | None = None, **rules: Any) -> None:
         self.now = START_MS
+        self.totals = totals or Totals()
         self.rules = Rules(**rules)
         self.rows = Rows()
         self.state = State(
@@ -113,6 +115,7 @@ class Life:
             active_ms=self.now,
             rules=self.rules,
             ram=Ram(self.rules.budget),
+            share=Share(self.totals),
         )
         self.rows.commit([self.state.record()])
         self.frames: list[Frame] = []
@@ -225,7 +228,9 @@ class Life:
             for row in image.requests
             if row.state is RequestState.OPEN and row.goal_id is None and row.memory_id is not None
         ]
-        self.state = revive(image, self.rules, beat, waiting)
+        self.state.share.set(0, 0)
+        self.state = revive(image, self.rules, beat, waiting, self.totals)
+        self.state.count_share()
         self.do(goals.recover)
         self.do(turn.begin_chat)
         return self.frames[told:]

@@ -1,72 +1,18 @@
-"""Who is let in: ids used once, texts no longer than announced, queues no longer than configured."""
+"""Who is let in: texts no longer than announced, queues no longer than configured."""
 
 from __future__ import annotations
+
+import json
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spiderwebd.core.admission import RETRY_MS, digest, too_large
-from spiderwebd.core.effects import Retell
+from spiderwebd.core import turn
+from spiderwebd.core.admission import RETRY_MS, too_large
+from spiderwebd.core.protocol import parse
+from spiderwebd.core.shares import Totals
 from spiderwebd.core.state import Step
 from tests.core.life import LINK, START_MS, Life, told
-
-
-def test_the_same_id_again_is_done_once_and_told_again() -> None:
-    """A repeated request changes nothing and has what was answered sent again; both aliases are one."""
-    life = Life()
-    first = life.chat("k-1", "hello")
-    assert told(first) == [("session.accepted",)]
-    assert life.send({"type": "session.send", "id": "k-1", "text": "hello"}) == []
-    assert life.starts[-1] == Retell(LINK, life.rows.requests["k-1"])
-    assert len(life.state.chats) == 1
-
-
-def test_the_same_id_for_something_else_is_refused() -> None:
-    """Another text, another break point, another type: request_conflict, and nothing is done."""
-    life = Life()
-    life.goal("k-1", "find a")
-    others = [
-        {"type": "chat.send", "id": "k-1", "content": "/goal find b"},
-        {"type": "chat.send", "id": "k-1", "content": "/goal find a", "pauseBefore": 2},
-        {"type": "agent.control", "id": "k-1", "goal": "find a"},
-        {"type": "memory.create", "id": "k-1", "content": "/goal find a"},
-        {"type": "session.reset", "id": "k-1"},
-    ]
-    for frame in others:
-        (error,) = life.send(frame)
-        assert (error["type"], error["code"], error["request"]) == ("error", "request_conflict", "k-1")
-    assert len(life.state.goals) == 1
-
-
-def test_every_changing_request_is_done_once() -> None:
-    """Goals by control, resets and memory operations too are recognised when they come again."""
-    life = Life()
-    frames = [
-        {"type": "agent.control", "id": "k-1", "goal": "find a"},
-        {"type": "memory.create", "id": "k-2", "content": "the key", "name": "key"},
-        {"type": "memory.update", "id": "k-3", "memoryId": 3, "content": "the old key"},
-        {"type": "memory.evict", "id": "k-4", "memoryId": 3},
-        {"type": "memory.summarize", "id": "k-5"},
-        {"type": "session.reset", "id": "k-6"},
-        {"type": "chat.send", "id": "k-7", "content": "/new"},
-    ]
-    for frame in frames:
-        assert life.send(frame)
-    seq, records = life.state.seq, dict(life.rows.requests)
-    for frame in frames:
-        assert life.send(frame) == []
-        assert isinstance(life.starts[-1], Retell)
-    assert (life.state.seq, life.rows.requests) == (seq, records)
-
-
-def test_a_refused_request_may_come_again() -> None:
-    """What was refused leaves no trace, so the same id can be tried later."""
-    life = Life(chats_queued=1)
-    life.chat("k-1", "one")
-    (refusal,) = life.chat("k-2", "two")
-    assert refusal["code"] == "queue_full"
-    life.answer("done")
-    assert told(life.chat("k-2", "two")) == [("session.accepted",)]
 
 
 def test_full_queues_refuse_with_a_delay() -> None:
@@ -106,7 +52,61 @@ def test_1_4_too_large_has_the_original_words() -> None:
     assert told(life.goal("k-3", "x" * 4096))[0] == ("session.accepted",)
 
 
-def test_digests_tell_requests_apart() -> None:
-    """Kind and payload both count."""
-    assert len({digest("a", "b"), digest("a", "c"), digest("b", "b")}) == 3
-    assert len(digest("a", "b")) == 16
+def test_a_refusal_says_whose_limit_is_reached() -> None:
+    """Beside code and retry_after_ms stand the scope and the configuration key of the limit."""
+    life = Life(chats_queued=1, goals_queued=1, message_bytes=20)
+    life.chat("k-1", "hello")
+    life.goal("k-2", "find a")
+    refusals = [life.chat("k-3", "hello"), life.goal("k-4", "find b"), life.chat("k-5", "x" * 21)]
+    assert [(frame["scope"], frame["limit"], frame.get("retry_after_ms")) for (frame,) in refusals] == [
+        ("session", "limits.chats_queued", 1000),
+        ("session", "limits.goals_queued", 1000),
+        ("session", "limits.message_bytes", None),
+    ]
+
+
+def test_the_goals_of_all_sessions_are_bounded() -> None:
+    """A goal beyond limits.goals_total is refused in whichever session, until one of any session ends."""
+    totals = Totals()
+    first, second = (Life(totals, goals_total=2) for _ in range(2))
+    first.goal("k-1", "find a")
+    second.goal("k-1", "find a")
+    (refusal,) = second.goal("k-2", "find b")
+    assert (refusal["code"], refusal["scope"], refusal["limit"]) == (
+        "queue_full",
+        "daemon",
+        "limits.goals_total",
+    )
+    assert refusal["retry_after_ms"] > 0
+    first.control("cancel", goalId=1)
+    assert told(second.goal("k-2", "find b"))[0] == ("session.accepted",)
+
+
+def test_the_tasks_of_all_sessions_are_bounded() -> None:
+    """A goal whose tasks do not all find a place is refused whole; what runs takes no place."""
+    totals = Totals()
+    first, second = (Life(totals, tasks_total=3, parallel_tasks=1) for _ in range(2))
+    first.goal("k-1", "find a; find b; find c")
+    assert totals.tasks == 2
+    (refusal,) = second.goal("k-1", "find a; find b")
+    assert (refusal["code"], refusal["scope"], refusal["limit"]) == (
+        "queue_full",
+        "daemon",
+        "limits.tasks_total",
+    )
+    assert second.state.goals == {}
+    assert told(second.goal("k-2", "find a"))[0] == ("session.accepted",)
+
+
+def test_goals_of_one_batch_are_counted_one_by_one() -> None:
+    """Two goals handled in the same step cannot both take the last place."""
+    life = Life(goals_total=1)
+
+    def both(step: Step) -> None:
+        for request in ("k-1", "k-2"):
+            frame = parse(json.dumps({"type": "agent.control", "id": request, "goal": "find a"}))
+            turn.receive(step, LINK, frame, life.fresh_id)
+
+    life.do(both)
+    assert len(life.state.goals) == 1
+    assert [frame["limit"] for frame in life.replies] == ["limits.goals_total"]

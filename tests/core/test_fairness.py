@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spiderwebd.core.fairness import RoundRobin
+from spiderwebd.core.fairness import RoundRobin, WaitSpread
 
 
 def test_a_crowd_delays_a_single_waiter_by_one_turn() -> None:
@@ -52,3 +52,22 @@ def test_everybody_is_served_once_in_order_and_nobody_is_passed_over(steps: list
                     turns[got[0]] += 1
                     assert turns[got[0]] == 1
         assert len(line) == len(waiting)
+
+
+def test_the_spread_of_waits_is_max_over_median() -> None:
+    """Sessions count alike, however many tasks each had; nobody, one, or no wait at all is even."""
+    spread = WaitSpread()
+    assert spread.ratio() == 1.0
+    spread.note("a", 0.0)
+    assert spread.ratio() == 1.0
+    for session, seconds in (("a", 2.0), ("b", 2.0), ("b", 2.0), ("c", 8.0)):
+        spread.note(session, seconds)
+    assert spread.ratio() == 4.0
+
+
+def test_only_the_last_waits_count() -> None:
+    """What was long ago is forgotten."""
+    spread = WaitSpread(kept=2)
+    for session, seconds in (("a", 99.0), ("b", 1.0), ("c", 1.0)):
+        spread.note(session, seconds)
+    assert spread.ratio() == 1.0

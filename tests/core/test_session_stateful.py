@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from jsonschema import Draft202012Validator
 
-from spiderwebd.core import goals, suggestions, turn
+from spiderwebd.core import deadlines, goals, suggestions, turn
 from spiderwebd.core.change import Entry, row_of
 from spiderwebd.core.codes import Code
 from spiderwebd.core.compaction import due
@@ -23,7 +23,7 @@ from spiderwebd.core.protocol import BadFrame
 from spiderwebd.core.ram import Budget
 from spiderwebd.core.records import EntryRecord, RequestState, TaskState
 from spiderwebd.core.schema import wire_schema
-from spiderwebd.core.state import State
+from spiderwebd.core.state import State, full_state_frame
 from spiderwebd.core.upkeep import keep_within_budget
 from tests.core.life import LINK, Frame, Life
 
@@ -47,6 +47,7 @@ TASKS = st.sampled_from(
 GOALS = st.lists(TASKS, min_size=1, max_size=6).map("; ".join)
 IDS = st.sampled_from([f"id-{number}" for number in range(12)])
 MEMORY_IDS = st.integers(1, 60)
+CONTROLS = ["pause", "resume", "resume", "cancel", "state", "watch", "heartbeat", "jump"]
 PAUSES = st.none() | st.integers(1, 5)
 
 
@@ -77,6 +78,8 @@ class Session(RuleBasedStateMachine):
             parallel_tasks=parallel,
             attempts=attempts,
             goal_ms=100_000,
+            chat_ms=90_000,
+            queue_ms=60_000,
             requests_kept=40,
             message_bytes=200,
             budget=Budget(max_entries=entries, max_bytes=600, max_tombstones=4, max_summaries=3),
@@ -85,6 +88,7 @@ class Session(RuleBasedStateMachine):
         self.texts: dict[EntryRecord, None] = {}
         self.checked = 0
         self.seen = 0
+        self.revision = 0
         self.drained = False
 
     # Clients
@@ -109,7 +113,7 @@ class Session(RuleBasedStateMachine):
     def control_goal(self, text: str, pause: int | None) -> None:
         self.send({"type": "agent.control", "goal": text, "pauseBefore": pause})
 
-    @rule(action=st.sampled_from(["pause", "resume", "resume", "cancel", "state", "heartbeat", "jump"]))
+    @rule(action=st.sampled_from(CONTROLS))
     def control(self, action: str) -> None:
         self.send({"type": "agent.control", "action": action})
 
@@ -218,6 +222,13 @@ class Session(RuleBasedStateMachine):
         assert goal_id not in self.life.state.goals
 
     @rule()
+    def expire(self) -> None:
+        life = self.life
+        life.do(turn.expire_overdue)
+        due_ms = deadlines.due_at(life.state)
+        assert due_ms is None or due_ms > life.now
+
+    @rule()
     def crash(self) -> None:
         before = self.life.state
         self.life.crash()
@@ -273,10 +284,21 @@ class Session(RuleBasedStateMachine):
             task.state for (goal_id, _), task in rows.tasks.items() if not rows.goals[goal_id].state.ended
         )
         assert state.queued_tasks == states[TaskState.QUEUED]
+        queues = full_state_frame(state, "q", "p", self.life.now).get("queues", {})
+        assert (queues["chats"], queues["goals"]) == (len(state.chats), len(state.goals))
+        assert (queues["tasks"], queues["started"]) == (states[TaskState.QUEUED], len(self.life.running))
+        totals = self.life.totals
+        assert (totals.goals, totals.tasks) == (len(state.goals), states[TaskState.QUEUED])
         assert state.active_tasks == states[TaskState.RUNNING] == len(self.life.running)
         for (goal_id, _), task in rows.tasks.items():
             if rows.goals[goal_id].state.ended:
                 assert task.state.ended
+
+    @invariant()
+    def revisions_only_grow(self) -> None:
+        """A client that compares revisions is never told an older state for a newer one, crashes included."""
+        assert self.life.state.revision >= self.revision
+        self.revision = self.life.state.revision
 
     @invariant()
     def every_request_has_one_outcome_or_is_open(self) -> None:
@@ -303,7 +325,7 @@ class Session(RuleBasedStateMachine):
             frame["request"]
             for frame in frames
             if frame["type"] == "session.receive"
-            or (frame["type"] == "agent.progress" and frame["status"] in ("failed", "cancelled"))
+            or (frame["type"] == "agent.progress" and frame["status"] in ("failed", "cancelled", "expired"))
         }
         for row in self.life.rows.requests.values():
             if row.state is not RequestState.OPEN and row.type in ("chat.send", "agent.control"):

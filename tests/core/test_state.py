@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 
+from spiderwebd.core import goals
 from spiderwebd.core.codes import Code
+from spiderwebd.core.outcome import blocked
 from spiderwebd.core.records import EventRecord, RequestRecord, RequestState, SessionRecord
 from spiderwebd.core.state import REVISED_KEPT, Rules, Step, as_object, full_state_frame, state_frame
 from tests.core.life import KEY, LINK, START_MS, Life
@@ -116,8 +118,22 @@ def test_the_full_state_shows_every_goal_with_its_tasks() -> None:
             "status": "running",
             "ageMs": 1500,
             "tasks": [
-                {"id": 1, "title": "find a", "worker": "research", "status": "complete", "attempt": 1},
-                {"id": 2, "title": "frobnicate", "worker": "execution", "status": "running", "attempt": 1},
+                {
+                    "id": 1,
+                    "title": "find a",
+                    "worker": "research",
+                    "status": "complete",
+                    "attempt": 1,
+                    "ageMs": 1500,
+                },
+                {
+                    "id": 2,
+                    "title": "frobnicate",
+                    "worker": "execution",
+                    "status": "running",
+                    "attempt": 1,
+                    "ageMs": 1500,
+                },
             ],
         }
     ]
@@ -125,18 +141,48 @@ def test_the_full_state_shows_every_goal_with_its_tasks() -> None:
 
 
 def test_lifecycle_is_one_word_for_where_it_stands() -> None:
-    """idle, running, paused, waiting and draining."""
+    """What a person would say: idle, planning, dispatching, running, paused, degraded, draining, blocked."""
     life = Life()
     words = [life.state.lifecycle()]
     life.chat("k-1", "hello")
     words.append(life.state.lifecycle())
-    life.goal("k-2", "find a")
+    life.goal("k-2", "frobnicate")
+    words.append(life.state.lifecycle())
+    life.do(lambda step: goals.task_began(step, 1, 1))
     words.append(life.state.lifecycle())
     life.control("pause")
     words.append(life.state.lifecycle())
+    life.state.degraded = True
+    words.append(life.state.lifecycle())
     life.state.draining = True
     words.append(life.state.lifecycle())
-    assert words == ["idle", "waiting", "running", "paused", "draining"]
+    life.state.draining = life.state.degraded = False
+    life.end(1, blocked("execution: cannot", Code.NO_WORKER))
+    life.answer("hello")
+    words.append(life.state.lifecycle())
+    assert words == [
+        "idle",
+        "planning",
+        "dispatching",
+        "running",
+        "paused",
+        "degraded",
+        "draining",
+        "blocked",
+    ]
+
+
+def test_the_full_state_shows_queues_and_limits() -> None:
+    """An answer carries how much waits and runs, and how much may; the journalled frame does not."""
+    life = Life(chats_queued=7, goals_queued=5, parallel_tasks=1, tasks_total=99)
+    life.chat("k-1", "hello")
+    life.goal("k-2", "find a; find b; find c")
+    life.do(lambda step: goals.task_began(step, 1, 1))
+    frame = full_state_frame(life.state, "k-3", "running", life.now)
+    assert frame["version"] == 1
+    assert frame["queues"] == {"chats": 1, "goals": 1, "tasks": 2, "started": 1, "working": 1}
+    assert frame["limits"] == {"chats": 7, "goals": 5, "tasks": 99, "started": 1}
+    assert not {"queues", "limits", "version"} & state_frame(life.state, "k-3", "running").keys()
 
 
 def test_a_revived_session_is_the_same() -> None:

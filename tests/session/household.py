@@ -168,8 +168,11 @@ class HeldDesk:
         await self._wait(chat.text)
         return f"answer to {chat.text}"
 
-    async def carry_out(self, state: State, task: StartTask, gate: Gate) -> Outcome:
+    async def carry_out(
+        self, state: State, task: StartTask, gate: Gate, began: Callable[[float], None]
+    ) -> Outcome:
         """Complete the task."""
+        began(0.0)
         await self._wait(task.title)
         await gate.wait()
         return complete(f"did {task.title}")

@@ -64,7 +64,7 @@ async def test_a_heartbeat_comes_within_interval_jitter_and_step(
             assert beat["request"] == "heartbeat-sweep"
             waited = trio.current_time() - last
             # The accepting of the goal started the interval up to one step before it was seen.
-            assert 30 - LONGEST_STEP_SECONDS <= waited <= 30 + jitter + LONGEST_STEP_SECONDS
+            assert 30 - LONGEST_STEP_SECONDS <= waited <= 30 + max(jitter, LONGEST_STEP_SECONDS)
             last = trio.current_time()
 
 
@@ -169,7 +169,7 @@ async def test_the_memory_manager_compacts_between_turns(
 async def test_quiet_sessions_hibernate_in_time(
     tmp_path: Path, autojump_clock: trio.testing.MockClock
 ) -> None:
-    """A session without a link sleeps hibernate_seconds after its last one went, to one step."""
+    """A session without a link sleeps hibernate_seconds after its last one went, or a twelfth later."""
     async with (
         open_household(tmp_path, hibernate_seconds=60) as household,
         sweeping(partial(hibernation_sweep, household.registry)),
@@ -181,7 +181,7 @@ async def test_quiet_sessions_hibernate_in_time(
         start = trio.current_time()
         with trio.fail_after(100):
             await link.session.ended.wait()
-        assert 60 <= trio.current_time() - start <= 60 + LONGEST_STEP_SECONDS
+        assert 60 <= trio.current_time() - start <= 60 + 60 / 12
 
 
 async def test_visits_stand_on_a_grid(autojump_clock: trio.testing.MockClock) -> None:
