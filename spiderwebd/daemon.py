@@ -245,8 +245,10 @@ class Daemon:
                 snapshots=report.snapshots,
                 sessions=report.sessions,
                 entries=report.entries,
-                problems="; ".join(report.problems),
+                problems=len(report.problems),
             )
+        for problem in report.problems:
+            log.get_logger(__name__).warning("a file of the earlier program was passed over", reason=problem)
 
     async def _drain(self, registry: Registry) -> None:
         log.event("stopping", grace_seconds=self.settings.shutdown.grace_seconds)

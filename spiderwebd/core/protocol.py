@@ -8,6 +8,7 @@ agent.control); any other mistake is said in the error that answers the frame.
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
@@ -301,9 +302,23 @@ def parse(text: str | bytes) -> AnyFrame:
         BadFrame: with BAD_JSON, UNKNOWN_TYPE or BAD_FRAME, and a message that names the field.
     """
     try:
-        return CLIENT_FRAMES.validate_json(text)
+        frame = CLIENT_FRAMES.validate_json(text)
     except ValidationError as error:
         raise _explain(error, text) from None
+    if _NO_NUMBER.search(text if isinstance(text, str) else text.decode()):
+        _refuse_no_number(text)
+    return frame
+
+
+_NO_NUMBER = re.compile("NaN|Infinity")
+
+
+def _refuse_no_number(text: str | bytes) -> None:
+    """Refuse NaN and Infinity outside of strings: JSON has neither (RFC 8259 section 6)."""
+    try:
+        from_json(text, allow_inf_nan=False)
+    except ValueError:
+        raise BadFrame("The frame is not valid JSON.", Code.BAD_JSON, None) from None
 
 
 def _explain(error: ValidationError, text: str | bytes) -> BadFrame:

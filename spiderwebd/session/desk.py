@@ -5,7 +5,7 @@ All of it runs beside the session's loop and returns values; nothing here change
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ from spiderwebd.core.effects import Ask, StartTask
 from spiderwebd.core.kinds import choose
 from spiderwebd.core.outcome import Outcome
 from spiderwebd.core.pending import Chat
+from spiderwebd.core.ranking import index_word, terms, words
 from spiderwebd.core.records import EntryKind, TaskState
 from spiderwebd.core.state import State
 from spiderwebd.session.agents import AgentFolder
@@ -26,7 +27,7 @@ from spiderwebd.store.reader import Reader
 from spiderwebd.store.search import Hit as StoredHit
 from spiderwebd.store.search import Scope
 from spiderwebd.store.writer import Writer
-from spiderwebd.work.answer import answer
+from spiderwebd.work.answer import QUOTED, answer
 from spiderwebd.work.attempt import attempt
 from spiderwebd.work.blocking import RunBlocking
 from spiderwebd.work.documents import DocumentFolders
@@ -79,8 +80,8 @@ class HouseDesk:
     async def answer(self, state: State, chat: Chat) -> str:
         """Answer a message with what memory holds of it, quoted with ids."""
         scope = Scope.of_agent(state.principal, state.agent)
-        hits = await self._search(state, scope, chat.text, 3, leave_out={chat.memory_id})
-        return answer(chat.text, hits)
+        hits = await self._search(state, scope, chat.text, QUOTED * OVERFETCH, leave_out={chat.memory_id})
+        return answer(chat.text, _that_say_it(chat.text, hits))
 
     async def carry_out(
         self, state: State, task: StartTask, gate: Gate, began: Callable[[float], None]
@@ -162,3 +163,9 @@ class HouseDesk:
             store_accepting=self.writer.accepting,
             store_waiting=self.writer.statistics.depth,
         )
+
+
+def _that_say_it(question: str, hits: Sequence[Hit]) -> list[Hit]:
+    """Leave out what was found only by the turns before it: quoted alone it would answer nothing."""
+    asked = {index_word(term) for term in terms(question)}
+    return [hit for hit in hits if not asked.isdisjoint(map(index_word, words(hit.content)))]

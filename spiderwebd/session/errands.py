@@ -58,7 +58,10 @@ class Errands:
             self._start_replay(nursery, attached, errand, asked)
             return
         request = errand.record.request if isinstance(errand, Retell) else errand.request
-        if self._queries >= self._session.house.query_limit:
+        house = self._session.house
+        # A client that came back sends everything again at once that it had no answer to.
+        bound = house.query_limit + (house.inbox_limit if isinstance(errand, Retell) else 0)
+        if self._queries >= bound:
             message = f"{self._queries} queries of this session are under way; try again later."
             self._refuse(attached.client, limits.QUERIES.refused(message), request)
             return

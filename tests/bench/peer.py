@@ -58,7 +58,11 @@ class Peer:
 
     @classmethod
     async def open(
-        cls, target: Target, key: str | None = None, after: int | None = None, receive_buffer: int | None = None
+        cls,
+        target: Target,
+        key: str | None = None,
+        after: int | None = None,
+        receive_buffer: int | None = None,
     ) -> Peer:
         """Connect, upgrade and read session.ack. Raises ShedError, EndedError, OSError, trio.TooSlowError."""
         with trio.fail_after(CONNECT_SECONDS):

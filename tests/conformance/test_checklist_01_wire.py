@@ -206,6 +206,8 @@ BAD = [
     ('{"type":"chat.send","content":"a","id":"\\udfff"}', "bad_json"),
     ('{"type":"memory.query","topic":"\\ud83d x"}', "bad_json"),
     ('{"type":"ping","\\ud800":1}', "bad_json"),
+    ('{"type":"ping","x":NaN}', "bad_json"),
+    ('{"type":"ping","x":[-Infinity]}', "bad_json"),
     ('{"type":"chat.send","content":"a\x01b"}', "bad_json"),
     ("[" * 100_000, "bad_json"),
     ("{}", "bad_frame"),

@@ -176,3 +176,19 @@ async def test_slots_are_given_back(tmp_path: Path, autojump_clock: trio.testing
         await statuses(link, "c")
         await trio.testing.wait_all_tasks_blocked()
         assert desk.slots.free == free  # type: ignore[attr-defined]  # of the real slots
+
+
+async def test_a_chat_quotes_only_what_says_it(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    """An entry found by the turns before it alone is not quoted; one with a word of the question is."""
+    async with open_household(tmp_path) as household:
+        link = await household.attach()
+        for number, text in enumerate(["the spare key is under the stone", "milk is in the fridge"]):
+            await link.ask("memory.create", id=f"m{number}", content=text)
+        await link.ask("chat.send", id="c", content="where is the key?")
+        await trio.testing.wait_all_tasks_blocked()
+        answers = [frame["content"] for frame in link.frames if frame["type"] == "session.receive"]
+        assert len(answers) == 1
+        assert "spare key" in answers[0]
+        assert "milk" not in answers[0]

@@ -1,0 +1,459 @@
+"""Sustained saturation of a real daemon: more than it can carry, from clients of every temper.
+
+`make soak` runs `python -m tests.bench.saturation` for ten minutes; `--seconds N` and `--storm N` make
+it short. Three parts, each checked to the last request:
+
+1. load: sessions that send pings, messages, goals and memory queries, some in floods beyond their queues;
+2. hostility, beside the load: readers that are slow or stop, links that go silent or vanish, heads a byte
+   at a time, giant frames;
+3. a storm: all links drop, and many more reconnect at once; every one is attached and resumes exactly.
+
+It prints what was measured, and ends with 1 when something did not hold.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import os
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from statistics import median
+
+import trio
+
+from spiderwebd.client.accounting import Accounts
+from spiderwebd.client.health import accounts
+from tests.bench import proc
+from tests.bench.ledger import Ledger
+from tests.bench.load import raise_descriptor_limit
+from tests.bench.peer import EndedError, Frame, Peer, ShedError, Target, open_patiently
+from tests.flows.daemon_process import DaemonProcess
+
+SETTINGS = {
+    "workers.total": 4,
+    "workers.chat_seconds": 60,
+    "workers.queue_seconds": 60,
+    "limits.chats_queued": 16,
+    "limits.goals_queued": 4,
+    "limits.goals_total": 48,
+    "limits.tasks_total": 120,
+    "limits.inbox_seconds": 1,
+    "limits.write_seconds": 2,
+    "limits.outbox_bytes": 262_144,
+    "heartbeat.enabled": False,
+}
+"""Small queues, so that every bound is met within seconds; everything else as installed."""
+
+GOAL = "/goal find tea; remember that tea {n} is green; report status"
+SETTLE_SECONDS = 120.0
+"""In which everything accepted must have its outcome once nobody sends any more."""
+STORM_SECONDS = 30.0
+"""Issue 5: in which a storm of reconnects must be attached."""
+MEMORY_RATIO = 1.10
+"""Of the resident memory after the first fifth of the load: what it may have become at its end."""
+SHORT_LOAD_SECONDS = 60.0
+"""Below this a run says nothing about memory: caches still fill."""
+FAIRNESS_RATIO = 4.0
+"""Longest over median of what the goals of equal sessions took."""
+
+
+@dataclass(slots=True)
+class Report:
+    """What was measured, and what did not hold."""
+
+    lines: list[str] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+
+    def say(self, line: str) -> None:
+        """Add a line to the report."""
+        self.lines.append(line)
+
+    def check(self, holds: bool, failure: str) -> None:
+        """Note a failure unless it holds."""
+        if not holds:
+            self.failures.append(failure)
+
+
+@dataclass(slots=True)
+class Run:
+    """One run against one daemon."""
+
+    daemon: DaemonProcess
+    sessions: int
+    seconds: float
+    storm: int
+    seed: int = 5
+    report: Report = field(default_factory=Report)
+    ledger: Ledger = field(default_factory=Ledger)
+    control: Ledger = field(default_factory=Ledger)
+    """Of one link that asks for its state and pings while all others press."""
+    ends: Counter[str] = field(default_factory=Counter)
+    """How hostile links ended."""
+    _ids: Iterator[int] = field(default_factory=itertools.count)
+
+    @property
+    def target(self) -> Target:
+        """Where the daemon is."""
+        host, _, port = self.daemon.listen.rpartition(":")
+        return Target(host, int(port), self.daemon.token)
+
+    def accounts(self) -> Accounts:
+        """Ask the daemon for its sums."""
+        found = accounts(self.daemon.place, 20.0)
+        assert found is not None
+        return found
+
+    async def main(self) -> Report:
+        """Run all parts; the daemon must be ready."""
+        descriptors = self._descriptors()
+        await self._load(hostile=False, seconds=self.seconds * 0.4)
+        await self._check_sums(exact=True)
+        memory = proc.resident_bytes(self.daemon.pid)
+        await self._load(hostile=True, seconds=self.seconds * 0.6)
+        await self._check_sums(exact=False)
+        grown = proc.resident_bytes(self.daemon.pid) / memory
+        self.report.say(f"memory: {memory >> 20} MiB, x{grown:.3f} after the hostile part")
+        self.report.check(
+            self.seconds < SHORT_LOAD_SECONDS or grown <= MEMORY_RATIO, f"memory grew by {grown:.3f}"
+        )
+        await self._storm()
+        with trio.move_on_after(SETTLE_SECONDS):
+            while self._descriptors() > descriptors:
+                await trio.sleep(0.1)
+        left = self._descriptors() - descriptors
+        self.report.check(left <= 0, f"{left} descriptors are still open")
+        self._figures()
+        return self.report
+
+    def _descriptors(self) -> int:
+        return len(os.listdir(f"/proc/{self.daemon.pid}/fd"))
+
+    # Load
+
+    async def _load(self, *, hostile: bool, seconds: float) -> None:
+        cpu, sent, began = proc.cpu_seconds(self.daemon.pid), self.ledger.sent, trio.current_time()
+        deadline = began + seconds
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._control, deadline)
+            for number in range(self.sessions):
+                nursery.start_soon(self._session, number, deadline)
+            if hostile:
+                for temper in (self._slow_reader, self._stopped_reader, self._silent, self._vanishing):
+                    for _ in range(3):
+                        nursery.start_soon(temper, deadline)
+                for temper in (self._slow_head, self._giant):
+                    nursery.start_soon(temper, deadline)
+        spent = trio.current_time() - began
+        count = self.ledger.sent - sent
+        cpu = proc.cpu_seconds(self.daemon.pid) - cpu
+        name = "hostile load" if hostile else "load"
+        self.report.say(
+            f"{name}: {count / spent:,.0f} requests/s over {spent:.1f} s, {cpu / max(count, 1) * 1e6:.0f} us of "
+            f"CPU each, daemon {cpu / spent:.0%} busy"
+        )
+
+    async def _session(self, number: int, deadline: float) -> None:
+        """One session: most keep a few requests under way, every fourth floods beyond its queues."""
+        random = Random(self.seed * 1000 + number)
+        peer = await open_patiently(self.target, None, None, lambda reason: None, deadline + SETTLE_SECONDS)
+        mine: set[str] = set()
+        moved = trio.Event()
+
+        async def read() -> None:
+            nonlocal moved
+            while True:
+                frame = await peer.receive()
+                ended = self.ledger.hear(frame, trio.current_time())
+                if ended is not None:
+                    mine.discard(ended)
+                    moved.set()
+                    moved = trio.Event()
+
+        under_way = 40 if number % 4 == 0 else 3
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(read)
+            while trio.current_time() < deadline:
+                batch = [self._request(random, number) for _ in range(under_way - len(mine))]
+                mine.update(frame["id"] for frame in batch)
+                await peer.send(*batch)
+                with trio.move_on_at(deadline):
+                    await moved.wait()
+            with trio.move_on_after(SETTLE_SECONDS):
+                while mine:
+                    await moved.wait()
+            nursery.cancel_scope.cancel(reason="all is answered")
+        await peer.close()
+
+    def _request(self, random: Random, number: int) -> Frame:
+        kind = random.choices(("ping", "chat", "goal", "query"), (4, 4, 1, 2))[0]
+        request = f"s{number}-{next(self._ids)}"
+        self.ledger.send(request, kind, number, trio.current_time())
+        match kind:
+            case "ping":
+                return {"type": "ping", "id": request}
+            case "chat":
+                return {"type": "chat.send", "id": request, "content": f"where is the tea of {request}?"}
+            case "goal":
+                return {"type": "chat.send", "id": request, "content": GOAL.format(n=request)}
+            case _:
+                return {"type": "memory.query", "id": request, "topic": "tea", "limit": 5}
+
+    async def _control(self, deadline: float) -> None:
+        """One link that asks for state and pings ten times a second, and must always be answered."""
+        peer = await open_patiently(self.target, None, None, lambda reason: None, deadline)
+        async with trio.open_nursery() as nursery:
+
+            async def read() -> None:
+                while True:
+                    self.control.hear(await peer.receive(), trio.current_time())
+
+            nursery.start_soon(read)
+            while trio.current_time() < deadline:
+                for kind, frame in (
+                    ("state", {"type": "agent.control", "action": "state"}),
+                    ("ping", {"type": "ping"}),
+                ):
+                    request = f"c-{next(self._ids)}"
+                    self.control.send(request, kind, -1, trio.current_time())
+                    await peer.send({**frame, "id": request})
+                await trio.sleep(0.1)
+            with trio.move_on_after(SETTLE_SECONDS):
+                while self.control.open:
+                    await trio.sleep(0.05)
+            nursery.cancel_scope.cancel(reason="all is answered")
+        await peer.close()
+
+    # Hostility: what these send is not in the ledger, but in the daemon's own sums
+
+    async def _hostile(self, deadline: float, receive_buffer: int | None = None) -> Peer | None:
+        while trio.current_time() < deadline:
+            try:
+                return await Peer.open(self.target, receive_buffer=receive_buffer)
+            except (ShedError, EndedError, OSError, trio.TooSlowError):
+                await trio.sleep(0.5)
+        return None
+
+    async def _slow_reader(self, deadline: float) -> None:
+        """Asks for much and reads a little at a time."""
+        while (peer := await self._hostile(deadline, receive_buffer=4096)) is not None:
+            try:
+                with trio.move_on_at(deadline):
+                    while True:
+                        await peer.send(*({"type": "memory.query", "limit": 128} for _ in range(8)))
+                        for _ in range(4):
+                            await peer.receive()
+                            await trio.sleep(0.02)
+            except EndedError as end:
+                self.ends[f"slow reader: {end.code}"] += 1
+            await trio.aclose_forcefully(peer.stream)
+
+    async def _stopped_reader(self, deadline: float) -> None:
+        """Sends on and reads nothing, until the daemon closes the link."""
+        while (peer := await self._hostile(deadline, receive_buffer=4096)) is not None:
+            try:
+                with trio.move_on_at(deadline):
+                    while True:
+                        await peer.send({"type": "chat.send", "content": "x" * 3000})
+            except EndedError:
+                self.ends["stopped reader: cut"] += 1
+            await trio.aclose_forcefully(peer.stream)
+
+    async def _silent(self, deadline: float) -> None:
+        """Attaches, stays half open without a word, and goes without one."""
+        peer = await self._hostile(deadline)
+        if peer is not None:
+            await trio.sleep_until(deadline)
+            await trio.aclose_forcefully(peer.stream)
+
+    async def _vanishing(self, deadline: float) -> None:
+        """Asks, and is gone before the answer, again and again."""
+        while (peer := await self._hostile(deadline)) is not None:
+            try:
+                await peer.send({"type": "chat.send", "content": "hello"}, {"type": "memory.recall"})
+            except EndedError:
+                self.ends["vanishing: cut"] += 1
+            await trio.aclose_forcefully(peer.stream)
+            await trio.sleep(0.05)
+
+    async def _slow_head(self, deadline: float) -> None:
+        """Twenty connections that send their heads a byte at a time."""
+
+        async def drip() -> None:
+            while trio.current_time() < deadline:
+                try:
+                    stream = await trio.open_tcp_stream(self.target.host, self.target.port)
+                    async with stream:
+                        for byte in b"GET /v1/agents/default/stream HTTP/1.1\r\nHost: x\r\nX: " + b"y" * 100:
+                            if trio.current_time() >= deadline:
+                                return
+                            await stream.send_all(bytes([byte]))
+                            await trio.sleep(0.3)
+                except (OSError, trio.BrokenResourceError):
+                    self.ends["slow head: cut"] += 1
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(20):
+                nursery.start_soon(drip)
+
+    async def _giant(self, deadline: float) -> None:
+        """Announces a frame of a gigabyte; must be told 1009."""
+        head = bytes((0x81, 0xFF)) + (1 << 30).to_bytes(8, "big") + b"mask" + b"z" * 4096
+        while (peer := await self._hostile(deadline)) is not None:
+            code = 0
+            try:
+                await peer.send_bytes(head)
+                with trio.move_on_after(10):
+                    while True:
+                        await peer.receive()
+            except EndedError as end:
+                code = end.code
+            self.ends[f"giant frame: {code}"] += 1
+            self.report.check(code == 1009, f"a giant frame was closed with {code}")
+            await trio.aclose_forcefully(peer.stream)
+            await trio.sleep(0.2)
+
+    # Checks
+
+    async def _check_sums(self, *, exact: bool) -> None:
+        """Once nothing is under way, the daemon's sums and the clients' add up, and are the same."""
+        with trio.move_on_after(SETTLE_SECONDS):
+            while True:
+                found = self.accounts()
+                if not (found.undecided or found.running or found.queued):
+                    break
+                await trio.sleep(0.2)
+        self.report.say("; ".join(found.lines()))
+        self.report.check(found.undecided == 0, f"{found.undecided} requests were never decided")
+        self.report.check(found.lost == 0, f"{found.lost} accepted requests were lost")
+        self.report.check(not found.running + found.queued, f"{found.running + found.queued} never ended")
+        for ledger in (self.ledger, self.control):
+            self.report.failures += ledger.sums()
+        if exact:
+            attaches = self.sessions + 1
+            pings = sum(ledger.latencies["ping"].total for ledger in (self.ledger, self.control))
+            for name, theirs, ours in (
+                ("accepted", found.accepted, self.ledger.accepted),
+                ("refused", found.refused, self.ledger.refused.total()),
+                ("served", found.served, self.ledger.served + self.control.served - pings + attaches),
+            ):
+                self.report.check(theirs == ours, f"the daemon {name} {theirs}, its clients count {ours}")
+
+    # The storm
+
+    async def _storm(self) -> None:
+        """Reconnect with many links at once to a few sessions; each resumes with exactly what it missed."""
+        keys: list[tuple[str, int]] = []
+        for _ in range(min(20, self.sessions)):
+            peer = await Peer.open(self.target)
+            await peer.send({"type": "memory.create", "content": "before"})
+            while (await peer.receive())["type"] != "session.accepted":
+                pass
+            await peer.send({"type": "memory.create", "content": "missed"})
+            seq = 0
+            while (frame := await peer.receive())["type"] != "session.accepted":
+                pass
+            seq = frame["seq"]
+            keys.append((peer.ack["sessionKey"], seq))
+            await peer.close()
+        shed: Counter[str] = Counter()
+        wrong: list[str] = []
+        took: list[float] = []
+        received: list[int] = []
+        memory = proc.resident_bytes(self.daemon.pid)
+        began = trio.current_time()
+        attached = trio.Event()
+        done = trio.Event()
+
+        async def one(number: int) -> None:
+            key, seq = keys[number % len(keys)]
+            peer = await open_patiently(
+                self.target, key, seq - 1, lambda reason: shed.update([reason]), began + SETTLE_SECONDS
+            )
+            frame = peer.ack
+            while frame.get("seq") != seq or frame["type"] == "session.ack":
+                frame = await peer.receive()
+            took.append(trio.current_time() - began)
+            received.append(peer.received_bytes)
+            if not peer.ack["restored"] or peer.ack["sessionKey"] != key:
+                wrong.append("a link of the storm got another session")
+            if len(took) == self.storm:
+                attached.set()
+            await done.wait()
+            await trio.aclose_forcefully(peer.stream)
+
+        async with trio.open_nursery() as nursery:
+            for number in range(self.storm):
+                nursery.start_soon(one, number)
+            with trio.move_on_after(SETTLE_SECONDS):
+                await attached.wait()
+            each = (proc.resident_bytes(self.daemon.pid) - memory) / max(len(took), 1)
+            done.set()
+        self.report.failures += wrong[:3]
+        last = max(took, default=0.0)
+        self.report.say(
+            f"storm: {len(took)} of {self.storm} links attached and resumed in {last:.1f} s, "
+            f"{shed.total()} refusals, {each / 1000:.1f} kB and {median(received or [0]):.0f} bytes on the wire "
+            "a link"
+        )
+        self.report.check(len(took) == self.storm, f"{self.storm - len(took)} links never came back")
+        self.report.check(last <= STORM_SECONDS, f"the storm took {last:.1f} s")
+
+    def _figures(self) -> None:
+        for title, ledger in (("", self.ledger), ("control ", self.control)):
+            for kind, latencies in sorted(ledger.latencies.items()):
+                if latencies.total:
+                    marks = ", ".join(
+                        f"{name} {latencies.percentile(share) * 1000:.1f}"
+                        for name, share in (("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999))
+                    )
+                    self.report.say(f"{title}{kind}: {latencies.total:,} in ms {marks}")
+        self.report.say(f"refused: {dict(self.ledger.refused)}; hostile ends: {dict(self.ends)}")
+        means = [
+            sum(taken) / len(taken)
+            for number, taken in self.ledger.goal_seconds.items()
+            if number % 4 and len(taken) >= 3
+        ]
+        if len(means) >= 3:
+            ratio = max(means) / median(means)
+            self.report.say(f"fairness: goals of equal sessions took at most x{ratio:.2f} of the median")
+            self.report.check(ratio <= FAIRNESS_RATIO, f"goals of one session took {ratio:.1f} of the median")
+
+
+def saturate(folder: Path, *, sessions: int, seconds: float, storm: int) -> Report:
+    """Start a daemon in `folder`, press it, and return what was found; its log is in the folder."""
+    raise_descriptor_limit()
+    with DaemonProcess(folder, SETTINGS) as daemon:
+        run = Run(daemon, sessions, seconds, storm)
+        report = trio.run(run.main)
+        status = daemon.terminate()
+        report.check(status == 0, f"the daemon ended with {status}")
+        report.check("fault" not in daemon.stderr, "the daemon's log tells of a fault")
+        report.check(not run.ledger.open, "requests were left open")
+    return report
+
+
+def main() -> int:
+    """Run from the command line and print the report."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--seconds", type=float, default=600.0, help="of load, two fifths without hostility")
+    parser.add_argument("--sessions", type=int, default=64)
+    parser.add_argument("--storm", type=int, default=10_000, help="links that reconnect at once")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="spiderwebd-saturation-") as folder:
+        report = saturate(
+            Path(folder), sessions=arguments.sessions, seconds=arguments.seconds, storm=arguments.storm
+        )
+    print("\n".join(report.lines))
+    for failure in report.failures:
+        print(f"FAILED: {failure}")
+    return 1 if report.failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
