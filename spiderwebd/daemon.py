@@ -70,6 +70,8 @@ FAULT_EVENTS: dict[str, EventName] = {
     "door": "link_fault",
 }
 """The operator event of a fault, by the wall that held it; anything else is a loop."""
+REVOCATION_SECONDS = 2.0
+"""Between two looks at the tokens; a look is one stat while nothing changes."""
 PREDECESSOR_FILES = (".spiderweb-ltm", ".spiderweb-session-state.json")
 BLOCKING_THREADS = 4
 """Threads for workers' files and documents; the store has its own."""
@@ -209,7 +211,7 @@ class Daemon:
             async with trio.open_nursery() as links:
                 async with trio.open_nursery() as sessions:
                     await sessions.start(registry.run, name="registry")
-                    for loop in self._loops(registry, keepalive, store, pulse):
+                    for loop in self._loops(registry, keepalive, store, pulse, reception, tokens):
                         sessions.start_soon(loop)
                     async with trio.open_nursery() as accept:
                         listeners = [endpoint.listener for endpoint in endpoints]
@@ -278,7 +280,13 @@ class Daemon:
         return [with_tls(each, context) if each.transport == "tcp" else each for each in endpoints]
 
     def _loops(
-        self, registry: Registry, keepalive: KeepaliveSweep, store: Store, pulse: Pulse
+        self,
+        registry: Registry,
+        keepalive: KeepaliveSweep,
+        store: Store,
+        pulse: Pulse,
+        reception: Reception,
+        tokens: TokenFile,
     ) -> Sequence[Callable[[], Awaitable[object]]]:
         settings = self.settings
         found: list[Callable[[], Awaitable[object]]] = [
@@ -289,6 +297,7 @@ class Daemon:
             partial(sweeps.deadline_sweep, registry),
             partial(store.retain, lambda: self.settings, clock=self.clock, on_removed=registry.note_removals),
             keepalive.run,
+            partial(self._revocations, reception, tokens),
             pulse.probe_lag,
             pulse.beat,
         ]
@@ -296,6 +305,15 @@ class Daemon:
             random = Random()  # noqa: S311  # spreads load, guards nothing
             found.append(partial(sweeps.heartbeat_sweep, registry, settings.heartbeat.jitter_seconds, random))
         return found
+
+    async def _revocations(self, reception: Reception, tokens: TokenFile) -> None:
+        """End the links of revoked tokens, soon after; a file that cannot be read revokes nobody."""
+        while True:
+            await trio.sleep(REVOCATION_SECONDS)
+            try:
+                reception.close_revoked({token.name for token in tokens.list()})
+            except TokenError as error:
+                log.get_logger(__name__).error("tokens cannot be checked; nobody gets in", reason=str(error))
 
     async def _signals(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as arrivals:

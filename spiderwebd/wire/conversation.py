@@ -6,8 +6,7 @@ send `connect` with a token first, within a deadline, and hears session.ack only
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Container
 from dataclasses import dataclass, field
 
 import trio
@@ -26,6 +25,8 @@ from spiderwebd.wire.link import Link, LinkEnd, LinkLimits
 from spiderwebd.wire.quotas import PrincipalRates, Quota
 
 RETRY_MS = 1000
+UNIX_USER = "uid:"
+"""How the names of principals begin that the kernel vouches for; they have no token to revoke."""
 CLOSED_WITH = {Code.DRAINING: Close.GOING_AWAY, Code.INTERNAL: Close.INTERNAL}
 """How a link that got no session is closed; any other reason may pass: 1013, try again."""
 
@@ -55,10 +56,17 @@ class Reception:
     attach_seconds: float = 20.0
     """For reading or writing the session's rows; a disk that takes longer is as good as none."""
     metrics: Metrics = field(default_factory=Metrics)
-    open_links: Counter[str] = field(default_factory=Counter)
+    open_links: dict[str, set[Conversation]] = field(default_factory=dict)
     """Attached links by principal."""
     quotas: dict[str, Quota] = field(default_factory=dict)
     """By principal; no more than tokens were made and users of this machine came."""
+
+    def close_revoked(self, known: Container[str]) -> None:
+        """End the links of every principal whose token is not `known` any more."""
+        for name in [name for name in self.open_links if not name.startswith(UNIX_USER)]:
+            if name not in known:
+                for conversation in list(self.open_links[name]):
+                    conversation.close(Close.REVOKED, "")
 
     async def serve_link(self, admitted: Admitted) -> None:
         """Run one link from its upgrade to its end."""
@@ -140,7 +148,7 @@ class Conversation:
             self.session.detach(self)
         if self._principal is not None:
             links = self._reception.open_links
-            links[self._principal] -= 1
+            links[self._principal].discard(self)
             if not links[self._principal]:
                 del links[self._principal]
             self._principal = None
@@ -238,7 +246,7 @@ class Conversation:
     def _take_place(self, principal: Principal) -> None:
         """Count this link for its principal. Raises Refused when that has as many as it may."""
         links, limit = self._reception.open_links, self._reception.links_per_principal()
-        if links[principal.name] >= limit:
+        if len(links.get(principal.name, ())) >= limit:
             message = f"{principal.name} has {limit} links open; close one, or try again later."
             raise limits.LINKS_PER_PRINCIPAL.refused(message)
         quota = self._reception.quotas.setdefault(principal.name, Quota())
@@ -246,7 +254,7 @@ class Conversation:
         if excess is not None:
             raise excess.limit.refused(excess.message, excess.retry_after_ms)
         self._quota = quota
-        links[principal.name] += 1
+        links.setdefault(principal.name, set()).add(self)
         self._principal = principal.name
 
     def _refuse(

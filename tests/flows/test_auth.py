@@ -99,6 +99,18 @@ def test_a_revoked_token_is_refused_at_its_next_use(tmp_path: Path) -> None:
         assert "sw_" not in daemon.stderr.replace("sw_***", "")
 
 
+def test_a_revoked_token_ends_its_links(tmp_path: Path) -> None:
+    """A link that is open when its token is revoked is closed with 4403; others stay."""
+    with DaemonProcess(tmp_path) as daemon:
+        bob = _token(daemon, "add", "bob")
+        with Talker(daemon.place) as other, Upgraded(daemon) as link:
+            link.say({"type": "connect", "token": bob})
+            assert link.hear()["type"] == "session.ack"
+            _token(daemon, "revoke", "bob")
+            assert link.close_code() == 4403
+            assert other.ask("ping")["type"] == "pong"
+
+
 def test_links_of_one_principal_are_counted(tmp_path: Path) -> None:
     """Beyond limits.links_per_principal a link hears queue_full and 1013; another principal is let in."""
     with DaemonProcess(tmp_path, {"limits.links_per_principal": 2}) as daemon:

@@ -140,7 +140,7 @@ async def test_a_principal_that_attaches_too_often_waits(tmp_path: Path) -> None
         assert await late.read_close() == Close.TRY_AGAIN
         await late.stream.aclose()
         await front.until_ended(1)
-        assert front.reception.open_links == {"ann": 1}
+        assert {name: len(links) for name, links in front.reception.open_links.items()} == {"ann": 1}
         assert settled(front.household.metrics)
 
 
