@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-long test-systemd lint run bench bench-smoke deb man fmt schema lock clean venv
+.PHONY: demo test test-long test-systemd lint run bench bench-smoke soak deb man fmt schema lock clean venv
 
 demo: $(STAMP)
 	$(BIN)/python -m tests.flows.demo
@@ -41,6 +41,9 @@ deb: $(STAMP)
 
 man: $(STAMP)
 	$(BIN)/python packaging/man/configuration_page.py > packaging/man/spiderwebd.toml.5
+
+soak: $(STAMP)
+	$(BIN)/python -m tests.bench.saturation
 
 fmt: $(STAMP)
 	$(BIN)/ruff check --fix .

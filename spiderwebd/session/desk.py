@@ -5,7 +5,7 @@ All of it runs beside the session's loop and returns values; nothing here change
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -24,6 +24,7 @@ from spiderwebd.core.state import State
 from spiderwebd.session.agents import AgentFolder
 from spiderwebd.session.lookups import Lookups
 from spiderwebd.store.reader import Reader
+from spiderwebd.store.runner import READERS
 from spiderwebd.store.search import Hit as StoredHit
 from spiderwebd.store.search import Scope
 from spiderwebd.store.writer import Writer
@@ -43,6 +44,8 @@ from spiderwebd.work.workers import Workers
 
 SPOKEN = ("user", "tool", "tool_result")
 """Roles that an answer quotes; plans and earlier answers only repeat what is quoted anyway."""
+
+TASK_READERS = READERS - 1
 
 OVERFETCH = 4
 """How many times as many hits are asked for as are wanted, for those that are left out."""
@@ -73,15 +76,18 @@ class HouseDesk:
     task_seconds: Callable[[], float]
     on_fault: Callable[[str, BaseException, str], None]
     lookups: Lookups = field(init=False)
+    task_reads: trio.CapacityLimiter = field(init=False)
+    """Reads of the database by tasks at once: one reader is always left for attaches, chats and queries."""
 
     def __post_init__(self) -> None:
         self.lookups = Lookups(self.reader, self.agents, self.blocking)
+        self.task_reads = trio.CapacityLimiter(TASK_READERS)
 
     async def answer(self, state: State, chat: Chat) -> str:
         """Answer a message with what memory holds of it, quoted with ids."""
         scope = Scope.of_agent(state.principal, state.agent)
-        hits = await self._search(state, scope, chat.text, QUOTED * OVERFETCH, leave_out={chat.memory_id})
-        return answer(chat.text, _that_say_it(chat.text, hits))
+        hits = await self._search(state, scope, chat.text, QUOTED, leave_out={chat.memory_id})
+        return answer(chat.text, hits)
 
     async def carry_out(
         self, state: State, task: StartTask, gate: Gate, began: Callable[[float], None]
@@ -114,10 +120,12 @@ class HouseDesk:
         own_words = set() if goal is None else {goal.memory_id, goal.memory_id + 1}
 
         async def search(text: str, limit: int) -> list[Hit]:
-            return await self._search(state, scope, text, limit, leave_out=own_words)
+            async with self.task_reads:
+                return await self._search(state, scope, text, limit, leave_out=own_words)
 
         async def lookup(memory_id: int) -> Entry | None:
-            stored = await self.reader.memory(state.sid, memory_id)
+            async with self.task_reads:
+                stored = await self.reader.memory(state.sid, memory_id)
             if stored is None or stored.kind is not EntryKind.ENTRY:
                 return None
             row = row_of(stored)
@@ -133,10 +141,14 @@ class HouseDesk:
         self, state: State, scope: Scope, text: str, limit: int, leave_out: set[int]
     ) -> list[Hit]:
         stored = await self.reader.search(text, scope, limit * OVERFETCH)
+        asked = {index_word(term) for term in terms(text)}
         return [
             self._found(state, hit)
             for hit in stored
-            if hit.role in SPOKEN and not (hit.sid == state.sid and hit.memory_id in leave_out)
+            if hit.role in SPOKEN
+            and not (hit.sid == state.sid and hit.memory_id in leave_out)
+            # Found only by the turns before it, an entry would be quoted for what it does not say.
+            and not asked.isdisjoint(map(index_word, words(hit.content)))
         ][:limit]
 
     def _found(self, state: State, hit: StoredHit) -> Hit:
@@ -163,9 +175,3 @@ class HouseDesk:
             store_accepting=self.writer.accepting,
             store_waiting=self.writer.statistics.depth,
         )
-
-
-def _that_say_it(question: str, hits: Sequence[Hit]) -> list[Hit]:
-    """Leave out what was found only by the turns before it: quoted alone it would answer nothing."""
-    asked = {index_word(term) for term in terms(question)}
-    return [hit for hit in hits if not asked.isdisjoint(map(index_word, words(hit.content)))]
