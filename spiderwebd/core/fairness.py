@@ -42,6 +42,14 @@ class RoundRobin(Generic[Waiter]):
             self._sessions.move_to_end(session)
         return waiter
 
+    def had_its_turn(self, session: str) -> None:
+        """Let a session stand last: it has just given back what it was served.
+
+        So a session that comes while another's crowd holds every slot is next when the first comes free.
+        """
+        if session in self._sessions:
+            self._sessions.move_to_end(session)
+
     def give_up(self, session: str, waiter: Waiter) -> None:
         """Take a waiter out of its line. Raises KeyError when it does not stand there."""
         if waiter not in self._sessions[session]:

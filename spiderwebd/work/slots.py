@@ -56,6 +56,7 @@ class FairSlots:
 
     def release(self, session: str) -> None:
         """Hand the slot to the session whose turn it is, or keep it free."""
+        self._line.had_its_turn(session)
         task = self._line.next()
         if task is None:
             self._free += 1

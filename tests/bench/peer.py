@@ -86,9 +86,9 @@ class Peer:
         query = "" if key is None else f"?session={key}" + ("" if after is None else f"&after={after}")
         nonce = base64.b64encode(os.urandom(16)).decode()
         head = (
-            f"GET {target.path}{query} HTTP/1.1\r\nHost: {target.host}:{target.port}\r\nUpgrade: websocket\r\n"
-            f"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {nonce}\r\n"
-            f"Authorization: Bearer {target.token}\r\n\r\n"
+            f"GET {target.path}{query} HTTP/1.1\r\nHost: {target.host}:{target.port}\r\n"
+            "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+            f"Sec-WebSocket-Key: {nonce}\r\nAuthorization: Bearer {target.token}\r\n\r\n"
         )
         try:
             await self.stream.send_all(head.encode())
@@ -128,10 +128,9 @@ class Peer:
     async def receive(self) -> Frame:
         """Return the next text frame; answers pings. Raises EndedError."""
         while True:
-            taken = self._take()
-            if taken is None:
+            await trio.lowlevel.checkpoint()
+            while (taken := self._take()) is None:
                 await self._more()
-                continue
             opcode, payload = taken
             if opcode == TEXT:
                 frame: Frame = json.loads(payload)

@@ -46,6 +46,7 @@ SETTINGS = {
     "limits.inbox_seconds": 1,
     "limits.write_seconds": 2,
     "limits.outbox_bytes": 262_144,
+    "sessions.hibernate_seconds": 2,
     "heartbeat.enabled": False,
 }
 """Small queues, so that every bound is met within seconds; everything else as installed."""
@@ -56,7 +57,7 @@ SETTLE_SECONDS = 120.0
 STORM_SECONDS = 30.0
 """Issue 5: in which a storm of reconnects must be attached."""
 MEMORY_RATIO = 1.10
-"""Of the resident memory after the first fifth of the load: what it may have become at its end."""
+"""Of the resident memory after half of the hostile load: what it may have become after all of it."""
 SHORT_LOAD_SECONDS = 60.0
 """Below this a run says nothing about memory: caches still fill."""
 FAIRNESS_RATIO = 4.0
@@ -111,20 +112,22 @@ class Run:
 
     async def main(self) -> Report:
         """Run all parts; the daemon must be ready."""
-        descriptors = self._descriptors()
         await self._load(hostile=False, seconds=self.seconds * 0.4)
         await self._check_sums(exact=True)
+        descriptors = self._descriptors()  # the readers of the database are open by now
+        await self._load(hostile=True, seconds=self.seconds * 0.3)
+        await self._check_sums(exact=False)
         memory = proc.resident_bytes(self.daemon.pid)
-        await self._load(hostile=True, seconds=self.seconds * 0.6)
+        await self._load(hostile=True, seconds=self.seconds * 0.3)
         await self._check_sums(exact=False)
         grown = proc.resident_bytes(self.daemon.pid) / memory
-        self.report.say(f"memory: {memory >> 20} MiB, x{grown:.3f} after the hostile part")
+        self.report.say(f"memory: {memory >> 20} MiB, x{grown:.3f} after as much hostility again")
         self.report.check(
             self.seconds < SHORT_LOAD_SECONDS or grown <= MEMORY_RATIO, f"memory grew by {grown:.3f}"
         )
         await self._storm()
         with trio.move_on_after(SETTLE_SECONDS):
-            while self._descriptors() > descriptors:
+            while self._descriptors() > descriptors:  # noqa: ASYNC110 - the kernel tells nobody
                 await trio.sleep(0.1)
         left = self._descriptors() - descriptors
         self.report.check(left <= 0, f"{left} descriptors are still open")
@@ -154,8 +157,8 @@ class Run:
         cpu = proc.cpu_seconds(self.daemon.pid) - cpu
         name = "hostile load" if hostile else "load"
         self.report.say(
-            f"{name}: {count / spent:,.0f} requests/s over {spent:.1f} s, {cpu / max(count, 1) * 1e6:.0f} us of "
-            f"CPU each, daemon {cpu / spent:.0%} busy"
+            f"{name}: {count / spent:,.0f} requests/s over {spent:.1f} s, "
+            f"{cpu / max(count, 1) * 1e6:.0f} us of CPU each, daemon {cpu / spent:.0%} busy"
         )
 
     async def _session(self, number: int, deadline: float) -> None:
@@ -224,7 +227,7 @@ class Run:
                     await peer.send({**frame, "id": request})
                 await trio.sleep(0.1)
             with trio.move_on_after(SETTLE_SECONDS):
-                while self.control.open:
+                while self.control.open:  # noqa: ASYNC110 - a ledger has no events
                     await trio.sleep(0.05)
             nursery.cancel_scope.cancel(reason="all is answered")
         await peer.close()
@@ -398,8 +401,8 @@ class Run:
         last = max(took, default=0.0)
         self.report.say(
             f"storm: {len(took)} of {self.storm} links attached and resumed in {last:.1f} s, "
-            f"{shed.total()} refusals, {each / 1000:.1f} kB and {median(received or [0]):.0f} bytes on the wire "
-            "a link"
+            f"{shed.total()} refusals, {each / 1000:.1f} kB a link and {median(received or [0]):.0f} bytes "
+            "to it"
         )
         self.report.check(len(took) == self.storm, f"{self.storm - len(took)} links never came back")
         self.report.check(last <= STORM_SECONDS, f"the storm took {last:.1f} s")
@@ -433,7 +436,7 @@ def saturate(folder: Path, *, sessions: int, seconds: float, storm: int) -> Repo
         report = trio.run(run.main)
         status = daemon.terminate()
         report.check(status == 0, f"the daemon ended with {status}")
-        report.check("fault" not in daemon.stderr, "the daemon's log tells of a fault")
+        report.check("Traceback" not in daemon.stderr, "the daemon's log tells of a fault")
         report.check(not run.ledger.open, "requests were left open")
     return report
 

@@ -71,3 +71,19 @@ def test_only_the_last_waits_count() -> None:
     for session, seconds in (("a", 99.0), ("b", 1.0), ("c", 1.0)):
         spread.note(session, seconds)
     assert spread.ratio() == 1.0
+
+
+@given(st.lists(st.sampled_from("abc"), min_size=1, max_size=30))
+def test_whoever_gave_back_stands_last(crowd: list[str]) -> None:
+    """A session that comes when others hold every slot is next, unless another has waited without one."""
+    line: RoundRobin[str] = RoundRobin()
+    for number, session in enumerate(crowd):
+        line.add(session, f"{session}{number}")
+    line.add("new", "new")
+    for session in set(crowd):
+        line.had_its_turn(session)
+    line.had_its_turn("nobody")
+    assert line.next() == "new"
+    taken = [line.next() for _ in crowd]
+    assert sorted(map(str, taken)) == sorted(f"{session}{n}" for n, session in enumerate(crowd))
+    assert line.next() is None
