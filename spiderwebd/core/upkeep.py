@@ -12,11 +12,20 @@ from spiderwebd.core.memory_events import keep, memory_event, tell_evictions
 from spiderwebd.core.records import ArchiveRecord
 from spiderwebd.core.state import Step
 
+RETENTION_REQUEST = "retention"
 MANAGER_REQUEST = "memory-manager"
 """Request of the events that no client's request caused."""
 
 SNAPSHOT_REASON = "memory-manager auto snapshot"
 """Compatibility 3.5."""
+
+
+def tell_removal(step: Step, kind: str, count: int) -> None:
+    """Journal that retention removed memories or archive markers of this session, as configured."""
+    message = f"retention removed {count} {kind} rows past their configured age or number"
+    frame = memory_event(step, RETENTION_REQUEST, "prune", "pruned", message, "retention", [])
+    frame["count"] = count
+    step.journal(frame)
 
 
 def keep_within_budget(step: Step, request: str, trigger: str = "turn") -> None:

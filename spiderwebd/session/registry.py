@@ -274,15 +274,19 @@ class Registry:
             session.note_storage()
 
     def note_removals(self, removals: Iterable[Removal]) -> None:
-        """Take in what retention removed, so that awake sessions know from where on they can replay."""
-        events = Counter[int]()
+        """Take in what retention removed: awake sessions say so, and know from where on they can replay.
+
+        Sessions that are asleep are not woken for it; the store keeps a row for every removal.
+        """
+        removed: dict[int, Counter[str]] = {}
         for removal in removals:
-            if removal.kind == "event":
-                events[removal.sid] += removal.count
-        if events:
-            for session in self.awake.values():
-                if session.state.sid in events:
-                    session.note_pruned(events[session.state.sid])
+            removed.setdefault(removal.sid, Counter())[removal.kind] += removal.count
+        for session in self.awake.values():
+            for kind, count in removed.get(session.state.sid, Counter()).items():
+                if kind == "event":
+                    session.note_pruned(count)
+                elif kind in ("memory", "archive"):
+                    session.note_removed(kind, count)
 
     async def drain(self, deadline: float) -> None:
         """Let what runs come to an end until `deadline` (trio time), then cancel every session.

@@ -32,7 +32,7 @@ from spiderwebd.core.frames import not_durable
 from spiderwebd.core.protocol import SIGNALS, AgentControl, AnyFrame, Ping
 from spiderwebd.core.records import GoalRecord
 from spiderwebd.core.state import State, Step
-from spiderwebd.core.upkeep import keep_within_budget
+from spiderwebd.core.upkeep import keep_within_budget, tell_removal
 from spiderwebd.session import chronicle
 from spiderwebd.session.commits import Commits
 from spiderwebd.session.errands import Errands
@@ -281,6 +281,10 @@ class Session:
     def note_pruned(self, events: int) -> None:
         """Take in that this many of its oldest events have left the log."""
         self._inbox.put(partial(_pruned, events))
+
+    def note_removed(self, kind: str, count: int) -> None:
+        """Tell the links that retention took memories or archive markers away."""
+        self._inbox.put(partial(tell_removal, kind=kind, count=count))
 
     def close(self) -> None:
         """End the loop if it still is quiet when it comes to look; else nothing happens."""

@@ -506,3 +506,8 @@ async def test_retention_is_noted_by_the_sessions_it_concerns(
         assert one.session is not None
         assert two.session is not None
         assert (one.session.state.first_seq, two.session.state.first_seq) == (6, 1)
+        told = [frame for frame in two.frames if frame["type"] == "memory.event"]
+        assert [(frame["event"], frame["status"], frame["count"]) for frame in told] == [
+            ("prune", "pruned", 1)
+        ]
+        assert not [frame for frame in one.frames if frame["type"] == "memory.event"]
