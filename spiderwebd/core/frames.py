@@ -171,6 +171,8 @@ class AgentView(TypedDict):
     description: str
     is_default: bool
     identity_loaded: bool
+    identity: NotRequired[str]
+    """Digest of the merged identity as its files are now; in agent.info only."""
 
 
 class AgentListResponse(TypedDict):

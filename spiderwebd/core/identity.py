@@ -16,6 +16,7 @@ import re
 import string
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 
 LAYER_FILES = ("SOUL.md", "AGENT.md", "IDENTITY.md", "USER.md")
 """The layers of an identity, highest precedence first."""
@@ -95,6 +96,11 @@ class Identity:
     """What the prompt consists of, in order; empty when it is the fallback."""
     conflicts: tuple[Conflict, ...] = ()
     problems: tuple[Problem, ...] = ()
+
+    @property
+    def digest(self) -> str:
+        """16 hex digits of BLAKE2b over the prompt: another one means another identity."""
+        return blake2b(self.prompt.encode(), digest_size=8).hexdigest()
 
 
 def valid_agent_id(text: str) -> bool:

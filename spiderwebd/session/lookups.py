@@ -137,14 +137,17 @@ class Lookups:
         return answer
 
     async def _agent(self, frame: AgentGet) -> AgentView:
-        wanted = frame.agent_id
-        if wanted is not None:
-            return agent_view(await self.blocking(lambda: self.agents.get(wanted)))
-        agents = await self.blocking(self.agents.list)
-        for agent in agents:
-            if agent.is_default:
-                return agent_view(agent)
-        raise Refused("No agents available", Code.AGENT_UNKNOWN)
+        def look() -> AgentView:
+            wanted = frame.agent_id
+            if wanted is None:
+                wanted = next((each.id for each in self.agents.list() if each.is_default), None)
+            if wanted is None:
+                raise Refused("No agents available", Code.AGENT_UNKNOWN)
+            view = agent_view(self.agents.get(wanted))
+            view["identity"] = self.agents.identity(wanted).digest
+            return view
+
+        return await self.blocking(look)
 
 
 def session_view(row: SessionSummary, *, with_agent: bool = True) -> SessionView:

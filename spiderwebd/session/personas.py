@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from hashlib import blake2b
 
 from spiderwebd.clock import Clock
 from spiderwebd.core.identity import Identity
@@ -31,7 +30,7 @@ class Persona:
     agent: str
     identity: Identity
     digest: str
-    """16 hex digits of BLAKE2b over the prompt: tells clients whether the identity is another one."""
+    """Tells clients whether the identity is another one (Identity.digest)."""
     fingerprint: tuple[tuple[int, ...], ...]
 
 
@@ -72,8 +71,7 @@ class Personas:
         if known is not None and known.fingerprint == fingerprint:
             return known
         identity = self.folder.identity(agent)
-        digest = blake2b(identity.prompt.encode(), digest_size=8).hexdigest()
-        return Persona(agent, identity, digest, fingerprint)
+        return Persona(agent, identity, identity.digest, fingerprint)
 
     def _keep(self, persona: Persona) -> None:
         self._kept[persona.agent] = persona

@@ -225,3 +225,16 @@ def test_12_timer_delivers_without_client_traffic(start: Start) -> None:
         assert (progress["request"], progress["status"]) == ("heartbeat-sweep", "blocked")
         assert (heartbeat["request"], heartbeat["type"]) == ("heartbeat-sweep", "agent.heartbeat")
         assert heartbeat["oldestAgeMs"] >= interval * 500
+
+
+def test_09_a_changed_identity_is_seen_without_reconnecting(start: Start, tmp_path: Path) -> None:
+    """Section 10 (26): agent.get on a link that is open tells the digest of the files as they are now."""
+    folder = tmp_path / "agents" / "kim"
+    folder.mkdir(parents=True)
+    (folder / "SOUL.md").write_text("# Tone\nCalm.\n")
+    daemon = start(agents__directory=str(folder.parent))
+    with Link(daemon.listen, daemon.token, agent="kim") as link:
+        before = link.request("agent.get", agent_id="kim")["agent"]["identity"]
+        assert link.request("agent.get", agent_id="kim")["agent"]["identity"] == before
+        (folder / "SOUL.md").write_text("# Tone\nCalm and brief.\n")
+        assert link.request("agent.get", agent_id="kim")["agent"]["identity"] != before
