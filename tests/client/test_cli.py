@@ -103,6 +103,8 @@ def test_ended_by_a_signal(user: User, number: signal.Signals, status: int) -> N
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         bufsize=0,
+        # A test run in the background of a script inherits SIGINT ignored (POSIX shells do that to `&`).
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as following:
         try:
             assert following.stdout is not None
