@@ -109,6 +109,8 @@ async def retell(session: Session, attached: Attached, record: RequestRecord) ->
     for seq, text in frames:
         if attached.replaying_after is not None and seq > attached.replaying_after:
             break
+        if attached.live and seq > attached.sent:
+            break  # committed and not shown yet: it comes in its turn, after what is before it
         if not await feed.send(text):
             return
     by_id = record.type.startswith("memory.") and record.type != "memory.create"

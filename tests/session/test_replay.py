@@ -385,3 +385,24 @@ async def test_replays_beside_a_busy_writer_in_real_threads(tmp_path: Path) -> N
             await caught_up(household, listener)
             assert listener.seqs == list(range(after + 1, first.seqs[-1] + 1))
         assert household.faults == []
+
+
+async def test_a_repeat_never_tells_ahead_of_what_is_shown(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An event that is on disk and not shown yet comes in its turn, not with the answer to a repeat."""
+    async with open_household(tmp_path) as household:
+        link = await household.attach()
+        await link.ask("memory.create", id="a", content="tea")
+        reader = household.house.reader
+        asked = reader.request_events
+
+        async def ahead(sid: int, request: str, first: int) -> list[tuple[int, str]]:
+            found = await asked(sid, request, first)
+            return [*found, (found[-1][0] + 70, '{"type":"agent.status","seq":71}')]
+
+        monkeypatch.setattr(reader, "request_events", ahead)
+        seen = len(link.frames)
+        link.say("memory.create", id="a", content="tea")
+        await trio.testing.wait_all_tasks_blocked()
+        assert [frame["seq"] for frame in link.frames[seen:]] == [1]
