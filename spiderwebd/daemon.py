@@ -6,10 +6,7 @@ rest until the deadline, links say goodbye, the store commits what is left, the 
 
 from __future__ import annotations
 
-import json
 import signal
-import ssl
-import sys
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,23 +15,23 @@ from random import Random
 
 import trio
 
-from spiderwebd import __version__, log, systemd
+from spiderwebd import systemd
 from spiderwebd.clock import Clock, SystemClock
-from spiderwebd.config import ConfigError, Loaded
+from spiderwebd.config import Loaded
 from spiderwebd.config_settings import Settings
-from spiderwebd.core.codes import Close, Code, Refused
+from spiderwebd.core.codes import Close
 from spiderwebd.house_rules import (
+    InForce,
     announced_limits,
     door_rules_of,
     link_limits_of,
     overload_of,
-    principal_rates_of,
     rules_of,
 )
-from spiderwebd.log_events import EventName
 from spiderwebd.metrics import Metrics
-from spiderwebd.pulse import Pulse, resident_bytes
-from spiderwebd.session import figures, sweeps
+from spiderwebd.pulse import Pulse
+from spiderwebd.reporting import EXTENSION_SECONDS, Reporter, Rooms
+from spiderwebd.session import sweeps
 from spiderwebd.session.agents import AgentFolder
 from spiderwebd.session.desk import HouseDesk
 from spiderwebd.session.personas import Personas
@@ -43,12 +40,11 @@ from spiderwebd.session.registry import Registry, fresh_id
 from spiderwebd.store.legacy import import_directory
 from spiderwebd.store.store import DATABASE, Store, open_store
 from spiderwebd.tokens import DEFAULT_NAME, Principal, TokenError, TokenFile
+from spiderwebd.wire.certificate import Certificate
 from spiderwebd.wire.conversation import Reception
 from spiderwebd.wire.door import Door
 from spiderwebd.wire.keepalive import KeepaliveSweep
-from spiderwebd.wire.link import LinkEnd
 from spiderwebd.wire.listen import Endpoint, adopt, local_url, open_tcp, open_unix, with_tls
-from spiderwebd.wire.quotas import PrincipalRates
 from spiderwebd.work.blocking import InThreads
 from spiderwebd.work.documents import DocumentFolders
 from spiderwebd.work.slots import FairSlots
@@ -57,19 +53,8 @@ LINK_GOODBYE_SECONDS = 2.5
 """From 1001 to the last closed socket; a link's own bound is 2 s."""
 ADDRESS_FILE = "address"
 """Where clients on the same machine find the address; removed at the end."""
-EXTENSION_SECONDS = 30.0
-"""How much more time systemd is asked for at once while starting, and beyond the grace while stopping."""
 HANDSHAKE_SECONDS = 0.5
 """For handshakes that were accepted before the stop; who takes longer is refused with draining."""
-FAULT_EVENTS: dict[str, EventName] = {
-    "session": "session_fault",
-    "chat": "work_fault",
-    "query": "work_fault",
-    "task": "work_fault",
-    "link": "link_fault",
-    "door": "link_fault",
-}
-"""The operator event of a fault, by the wall that held it; anything else is a loop."""
 REVOCATION_SECONDS = 2.0
 """Between two looks at the tokens; a look is one stat while nothing changes."""
 PREDECESSOR_FILES = (".spiderweb-ltm", ".spiderweb-session-state.json")
@@ -82,24 +67,27 @@ class Daemon:
     """One run of the service; `main` is what trio runs."""
 
     loaded: Loaded
+    """The settings to start with."""
     reload: Callable[[], Loaded]
     """Reads the configuration again; raises ConfigError, and then the old one stays."""
     ready_json: bool = False
     clock: Clock = field(default_factory=SystemClock)
     metrics: Metrics = field(default_factory=Metrics)
+    _in_force: InForce = field(init=False)
+    _report: Reporter = field(init=False)
     _stop: trio.Event = field(default_factory=trio.Event)
     _starting: trio.CancelScope = field(default_factory=trio.CancelScope)
     _drain_scope: trio.CancelScope = field(default_factory=trio.CancelScope)
-    _tls: ssl.SSLContext | None = None
     _storage_changed: Callable[[], None] = lambda: None
-    _rates: PrincipalRates = field(default_factory=PrincipalRates)
-    _house: House | None = None
-    _pulse: Pulse | None = None
+
+    def __post_init__(self) -> None:
+        self._in_force = InForce(self.loaded, self.reload)
+        self._report = Reporter(self.metrics, ready_json=self.ready_json)
 
     @property
     def settings(self) -> Settings:
         """The settings in force."""
-        return self.loaded.settings
+        return self._in_force.settings
 
     async def main(self) -> None:
         """Serve until SIGTERM or SIGINT.
@@ -107,7 +95,7 @@ class Daemon:
         Raises:
             SpiderwebError: an address cannot be bound, a token file or database cannot be used.
         """
-        log.event("started", version=__version__)
+        self._report.started()
         directory = self.settings.state.directory
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         tokens = TokenFile(directory, self.clock)
@@ -123,14 +111,14 @@ class Daemon:
                 queue_submissions=self.settings.store.queue,
                 backlog_bytes=self.settings.store.backlog_bytes,
                 clock=self.clock,
-                on_salvage=lambda report: log.event("storage_salvaged", reason=report.summary),
+                on_salvage=self._report.salvaged,
                 on_state=self._on_storage,
-                on_fault=lambda error, about: self._on_fault("store", error),
+                on_fault=lambda error, about: self._report.fault("store", error),
                 on_commit=self.metrics.commit_seconds.observe,
             ) as store:
                 await self._serve(store, tokens)
             house_nursery.cancel_scope.cancel(reason="the daemon has stopped")
-        log.event("stopped")
+        self._report.stopped()
 
     async def _serve(self, store: Store, tokens: TokenFile) -> None:
         settings = self.settings
@@ -150,10 +138,10 @@ class Daemon:
                 blocking=blocking,
                 slots=FairSlots(settings.workers.total),
                 task_seconds=lambda: self.settings.workers.task_seconds,
-                on_fault=self._on_fault,
+                on_fault=self._report.fault,
             ),
-            personas=Personas(agents, blocking, self._on_identity, self.clock),
-            on_fault=self._on_fault,
+            personas=Personas(agents, blocking, self._report.identity, self.clock),
+            on_fault=self._report.fault,
             fresh_id=fresh_id,
             announced_limits=announced_limits(settings),
             inbox_limit=settings.limits.inbox,
@@ -161,13 +149,12 @@ class Daemon:
             watch_seconds=settings.limits.watch_seconds,
             metrics=self.metrics,
         )
-        self._house = house
+        self._in_force.house = house
         registry = Registry(house, settings.limits.sessions, settings.sessions.hibernate_seconds)
         keepalive = KeepaliveSweep(
             idle_seconds=settings.keepalive.interval_seconds,
             silent_seconds=settings.keepalive.timeout_seconds,
         )
-        self._rates = principal_rates_of(settings)
         verify = partial(self._verify, tokens)
         reception = Reception(
             registry=registry,
@@ -176,35 +163,35 @@ class Daemon:
             limits=lambda: link_limits_of(self.settings),
             connect_seconds=settings.limits.connect_seconds,
             inbox_seconds=settings.limits.inbox_seconds,
-            on_attach=self._on_attach,
-            on_refused=lambda peer: log.event("authentication_refused", peer=peer),
-            on_end=self._on_link_end,
+            on_attach=self._report.attached,
+            on_refused=self._report.refused,
+            on_end=self._report.link_ended,
             links_per_principal=lambda: self.settings.limits.links_per_principal,
-            rates=lambda: self._rates,
+            rates=lambda: self._in_force.rates,
             metrics=self.metrics,
+        )
+        pulse = Pulse(
+            store.writer,
+            self.metrics,
+            status=self._report.status,
+            on_stall=self._report.stalled,
+            overload=overload_of(settings),
+            on_overload=self._report.overload,
+            watchdog_seconds=systemd.watchdog_seconds(),
         )
         door = Door(
             door_rules_of(settings),
             serve_link=reception.serve_link,
             verify=verify,
-            readiness=lambda: self._readiness(store),
+            readiness=pulse.refusal,
             metrics=self.metrics.render,
             may_read_metrics=lambda principal, peer: principal is not None,
-            on_fault=lambda where, error: self._on_fault(where, error, ""),
-            overload=lambda: "" if self._pulse is None else self._pulse.overload.reason,
+            on_fault=self._report.fault,
+            overload=lambda: pulse.overload.reason,
         )
         self._storage_changed = registry.note_storage
-        self.metrics.before_render.append(partial(self._refresh, registry, door, store))
-        pulse = Pulse(
-            store.writer,
-            self.metrics,
-            status=partial(self._status, registry, door, store),
-            on_stall=self._on_stall,
-            overload=overload_of(settings),
-            on_overload=self._on_overload,
-            watchdog_seconds=systemd.watchdog_seconds(),
-        )
-        self._pulse = pulse
+        self._report.rooms = Rooms(registry, door, store.writer, pulse)
+        self.metrics.before_render.append(self._report.refresh)
         endpoints = await self._listen()
         address_file = settings.state.directory / ADDRESS_FILE
         try:
@@ -219,7 +206,9 @@ class Daemon:
                             partial(trio.serve_listeners, door.serve, listeners, handler_nursery=links),
                             name="accept",
                         )
-                        address_file.write_text(local_url(endpoints[0], tls=self._tls is not None) + "\n")
+                        address_file.write_text(
+                            local_url(endpoints[0], tls=self._in_force.certificate is not None) + "\n"
+                        )
                         self._say_ready(endpoints)
                         await self._stop.wait()
                         accept.cancel_scope.cancel(reason="the daemon stops")
@@ -238,28 +227,12 @@ class Daemon:
 
     def _import_predecessor(self, directory: Path) -> None:
         """Take over what the predecessor left in the state directory; its own files stay as they are."""
-        if not any((directory / name).exists() for name in PREDECESSOR_FILES):
-            return
-        report = import_directory(directory / DATABASE, directory, DEFAULT_NAME)
-        if report.snapshots or report.problems:
-            log.event(
-                "legacy_imported",
-                snapshots=report.snapshots,
-                sessions=report.sessions,
-                entries=report.entries,
-                problems=len(report.problems),
-            )
-        for problem in report.problems:
-            log.get_logger(__name__).warning("a file of the earlier program was passed over", reason=problem)
+        if any((directory / name).exists() for name in PREDECESSOR_FILES):
+            self._report.imported(import_directory(directory / DATABASE, directory, DEFAULT_NAME))
 
     async def _drain(self, registry: Registry) -> None:
-        log.event("stopping", grace_seconds=self.settings.shutdown.grace_seconds)
         grace = self.settings.shutdown.grace_seconds
-        systemd.notify(
-            STOPPING=1,
-            STATUS=f"draining for at most {grace:g} s",
-            EXTEND_TIMEOUT_USEC=int((grace + EXTENSION_SECONDS) * 1_000_000),
-        )
+        self._report.draining(grace)
         deadline = trio.current_time() + grace
         with self._drain_scope:
             await registry.drain(deadline)
@@ -273,10 +246,10 @@ class Daemon:
             endpoints = await open_tcp(listen.host, listen.port)
             if listen.unix_socket is not None:
                 endpoints.append(open_unix(listen.unix_socket))
-        if listen.tls_certificate is None or listen.tls_key is None:
+        self._in_force.certificate = certificate = Certificate.of(listen)
+        if certificate is None:
             return endpoints
-        self._tls = context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        context.load_cert_chain(listen.tls_certificate, listen.tls_key)
+        context = certificate.context
         return [with_tls(each, context) if each.transport == "tcp" else each for each in endpoints]
 
     def _loops(
@@ -313,126 +286,36 @@ class Daemon:
             try:
                 reception.close_revoked({token.name for token in tokens.list()})
             except TokenError as error:
-                log.get_logger(__name__).error("tokens cannot be checked; nobody gets in", reason=str(error))
+                self._report.tokens_unreadable(error)
 
     async def _signals(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as arrivals:
             task_status.started()
             async for number in arrivals:
                 if number == signal.SIGHUP:
-                    self._reload()
+                    self._report.reload(self._in_force.reload)
                 elif self._stop.is_set():
                     self._drain_scope.cancel(reason="a second signal: now")
                 else:
                     self._stop.set()
 
     async def _extend_start(self) -> None:
-        """Ask systemd for more time while a migration or a recovery keeps the daemon from being ready."""
         with self._starting:
             while True:
-                systemd.notify(EXTEND_TIMEOUT_USEC=int(EXTENSION_SECONDS * 1_000_000), STATUS="starting")
+                self._report.still_starting()
                 await trio.sleep(EXTENSION_SECONDS / 3)
-
-    def _reload(self) -> None:
-        systemd.reloading()
-        try:
-            loaded = self.reload()
-            self._renew_certificate(loaded.settings)
-        except (ConfigError, OSError) as error:  # ssl.SSLError is an OSError
-            log.event("reload_refused", reason=str(error))
-            systemd.notify(READY=1, STATUS="reload refused; the old configuration stays")
-            return
-        self.loaded = loaded
-        log.set_level(loaded.settings.log.level)
-        if self._house is not None:
-            self._house.rules = rules_of(loaded.settings)
-            self._house.announced_limits = announced_limits(loaded.settings)
-        self._rates = principal_rates_of(loaded.settings)
-        log.event("reloaded")
-        systemd.notify(READY=1, STATUS="serving")
-
-    def _renew_certificate(self, settings: Settings) -> None:
-        """Serve new links with the certificate as its files are now; raises OSError and keeps the old."""
-        listen = settings.listen
-        if self._tls is not None and listen.tls_certificate is not None and listen.tls_key is not None:
-            # Tried on a context of its own first: a key that does not fit must not half replace the old.
-            ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(
-                listen.tls_certificate, listen.tls_key
-            )
-            self._tls.load_cert_chain(listen.tls_certificate, listen.tls_key)
 
     def _say_ready(self, endpoints: Sequence[Endpoint]) -> None:
         self._starting.cancel(reason="the daemon is ready")
-        addresses = [endpoint.address for endpoint in endpoints]
-        if self.ready_json:
-            line = {"event": "ready", "listen": addresses[0], "addresses": addresses, "version": __version__}
-            sys.stdout.write(json.dumps(line) + "\n")
-            sys.stdout.flush()
-        log.event("ready", listen=", ".join(addresses))
-        systemd.notify(READY=1, STATUS=f"serving on {', '.join(addresses)}")
+        self._report.ready([endpoint.address for endpoint in endpoints])
 
     def _verify(self, tokens: TokenFile, token: str) -> Principal | None:
         try:
             return tokens.verify(token)
         except TokenError as error:
-            log.get_logger(__name__).error("tokens cannot be checked; nobody gets in", reason=str(error))
+            self._report.tokens_unreadable(error)
             return None
-
-    def _readiness(self, store: Store) -> Refused | None:
-        if store.writer.degraded:
-            return Refused("The disk cannot be written; the store is degraded.", Code.STORAGE_UNAVAILABLE)
-        if self._pulse is not None and self._pulse.stalled:
-            return Refused("The store does not answer; the disk stalls.", Code.STORAGE_UNAVAILABLE)
-        return None
-
-    def _refresh(self, registry: Registry, door: Door, store: Store) -> None:
-        metrics, writer = self.metrics, store.writer.statistics
-        figures.collect(metrics, registry)
-        metrics.links = door.links
-        metrics.log_drops = log.dropped()
-        metrics.store_queue = metrics.queue_depth["store"] = writer.depth
-        metrics.queue_oldest_seconds["store"] = writer.oldest_seconds
-        metrics.overloaded = self._pulse is not None and bool(self._pulse.overload.reason)
-        metrics.resident_bytes = resident_bytes()
-
-    def _status(self, registry: Registry, door: Door, store: Store) -> str:
-        depth = store.writer.statistics.depth
-        degraded = f"; storage degraded: {store.writer.degraded}" if store.writer.degraded else ""
-        return f"{len(registry.awake)} sessions awake, {door.links} links, {depth} writes queued{degraded}"
-
-    def _on_stall(self, stalled: bool) -> None:
-        if stalled:
-            log.event("storage_degraded", reason="the store does not answer; the disk stalls")
-        else:
-            log.event("storage_recovered")
-
-    def _on_identity(self, agent: str, message: str) -> None:
-        log.get_logger(__name__).warning("an identity file has a fault", agent=agent, reason=message)
-
-    def _on_overload(self, reason: str) -> None:
-        if reason:
-            log.event("overload_began", reason=reason)
-        else:
-            log.event("overload_ended")
-
-    def _on_attach(self, principal: Principal, agent: str, key: str, peer: str) -> None:
-        self.metrics.links_opened += 1
-        log.event(
-            "attach", principal=principal.name, role=principal.role.value, agent=agent, session=key, peer=peer
-        )
-
-    def _on_link_end(self, end: LinkEnd, key: str) -> None:
-        if end.code == Close.SLOW_CONSUMER:
-            self.metrics.outbox_drops += 1
-        log.get_logger(__name__).debug("link ended", code=end.code, reason=end.reason, session=key)
-
-    def _on_fault(self, where: str, error: BaseException, key: str = "") -> None:
-        self.metrics.faults[where] += 1
-        log.event(FAULT_EVENTS.get(where, "loop_fault"), where=where, session=key, exc_info=error)
 
     def _on_storage(self, degraded: bool, reason: str) -> None:
         self._storage_changed()
-        if degraded:
-            log.event("storage_degraded", reason=reason)
-        else:
-            log.event("storage_recovered")
+        self._report.storage(degraded, reason)

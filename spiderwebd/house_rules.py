@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from spiderwebd import log
+from spiderwebd.config import Loaded
 from spiderwebd.config_settings import Settings
 from spiderwebd.core.compaction import Thresholds
 from spiderwebd.core.limits import ANNOUNCED_DEADLINES, LIMITS
@@ -9,6 +14,8 @@ from spiderwebd.core.overload import Limits, Overload
 from spiderwebd.core.ram import Budget
 from spiderwebd.core.state import Rules
 from spiderwebd.pulse import soft_memory_limit
+from spiderwebd.session.ports import House
+from spiderwebd.wire.certificate import Certificate
 from spiderwebd.wire.door import DoorRules
 from spiderwebd.wire.framing import FrameLimits
 from spiderwebd.wire.link import LinkLimits
@@ -106,3 +113,38 @@ def door_rules_of(settings: Settings) -> DoorRules:
         links=limits.links,
         allowed_origins=frozenset(settings.listen.allowed_origins),
     )
+
+
+@dataclass(slots=True)
+class InForce:
+    """The settings in force, and what is made of them that a reload replaces."""
+
+    loaded: Loaded
+    read: Callable[[], Loaded]
+    """Reads the configuration again; raises ConfigError."""
+    house: House | None = None
+    certificate: Certificate | None = None
+    rates: PrincipalRates = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.rates = principal_rates_of(self.settings)
+
+    @property
+    def settings(self) -> Settings:
+        """The settings."""
+        return self.loaded.settings
+
+    def reload(self) -> None:
+        """Take over the configuration and the certificate as their files are now.
+
+        Raises ConfigError or OSError (ssl.SSLError among them), and then everything stays as it was.
+        """
+        loaded = self.read()
+        if self.certificate is not None:
+            self.certificate.renew(loaded.settings.listen)
+        self.loaded = loaded
+        self.rates = principal_rates_of(loaded.settings)
+        if self.house is not None:
+            self.house.rules = rules_of(loaded.settings)
+            self.house.announced_limits = announced_limits(loaded.settings)
+        log.set_level(loaded.settings.log.level)

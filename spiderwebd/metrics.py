@@ -79,6 +79,10 @@ class Metrics:
     """Gauge: new links are shed."""
     resident_bytes: int = 0
     """Gauge: resident memory."""
+    last_heartbeat_ms: int = 0
+    """Gauge: when a session last had its heartbeat, wall clock, Unix time; 0 before the first."""
+    heartbeats: int = 0
+    """Heartbeats that came due by themselves."""
     links_opened: int = 0
     goals: Counter[str] = field(default_factory=Counter)
     """Goals that reached a state, by state."""
@@ -147,6 +151,12 @@ class _Numbers(Collector):
         yield _gauge("fairness_ratio", "Longest over median wait for a slot.", numbers.fairness_ratio)
         yield _gauge("overloaded", "Whether new links are shed.", numbers.overloaded)
         yield _gauge("resident_bytes", "Resident memory.", numbers.resident_bytes)
+        yield _gauge(
+            "last_heartbeat_timestamp_seconds",
+            "When a session last had its heartbeat, Unix time; 0 before the first.",
+            numbers.last_heartbeat_ms / 1000,
+        )
+        yield _counter("heartbeats", "Heartbeats that came due by themselves.", numbers.heartbeats)
         yield _counter("links_opened", "Links opened.", numbers.links_opened)
         yield _labelled("goals", "Goals that reached a state.", "state", numbers.goals)
         yield _labelled("tasks", "Tasks that reached a state.", "state", numbers.tasks)

@@ -15,6 +15,7 @@ from pathlib import Path
 import trio
 
 from spiderwebd import systemd
+from spiderwebd.core.codes import Code, Refused
 from spiderwebd.core.overload import Measure, Overload
 from spiderwebd.metrics import Metrics
 from spiderwebd.store.writer import Writer
@@ -93,6 +94,14 @@ class Pulse:
     def alive(self) -> bool:
         """Whether the watchdog may be fed: False only for a store silent for STALL_SECONDS."""
         return self._silent_since is None or trio.current_time() - self._silent_since < STALL_SECONDS
+
+    def refusal(self) -> Refused | None:
+        """Return why the daemon is not ready to keep anything, or None."""
+        if self.writer.degraded:
+            return Refused("The disk cannot be written; the store is degraded.", Code.STORAGE_UNAVAILABLE)
+        if self.stalled:
+            return Refused("The store does not answer; the disk stalls.", Code.STORAGE_UNAVAILABLE)
+        return None
 
     async def _ask_store(self, seconds: float) -> None:
         asked = trio.current_time()

@@ -72,6 +72,8 @@ async def heartbeat_sweep(registry: Registry, jitter_seconds: float, random: Ran
             delay = delays_ms[key] = random.uniform(0, max(0.0, jitter_seconds - step())) * 1000
         if due_ms == 0 or now >= due_ms + delay or now < session.state.beat.get("last_ms", 0):
             session.tick_heartbeat()
+            registry.house.metrics.heartbeats += 1
+            registry.house.metrics.last_heartbeat_ms = now
             del delays_ms[key]
 
     def step() -> float:

@@ -1,4 +1,4 @@
-"""A self-signed certificate for localhost, valid for a century, for tests of TLS only."""
+"""Two self-signed certificates for localhost, valid for a century, for tests of TLS only."""
 
 from __future__ import annotations
 
@@ -24,6 +24,28 @@ KEY = """\
 MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgM8+EN3VQNk1o7d86
 fMg05h8X6hctpUVtXRPAwepexGqhRANCAARfSLDD8K0vAOiSi3QCopVTpFFp9aW9
 wjVq2UifP3seOUEGosd57bqapdeWSsK+at6t9gwmGrmDY4RN47spkZrk
+-----END PRIVATE KEY-----
+"""
+
+RENEWED_CERTIFICATE = """\
+-----BEGIN CERTIFICATE-----
+MIIBmzCCAUGgAwIBAgIUFxklG1gggQ6PVjjsUVEDwKzotzowCgYIKoZIzj0EAwIw
+FDESMBAGA1UEAwwJbG9jYWxob3N0MCAXDTI2MTEzMDAyMjMyNFoYDzIxMjYxMTA2
+MDIyMzI0WjAUMRIwEAYDVQQDDAlsb2NhbGhvc3QwWTATBgcqhkjOPQIBBggqhkjO
+PQMBBwNCAARaE0Yg2jFGYuO/emTgmxuq+k8oJaKmWLhCNwM+FhuXmRuUjoD2/tNj
+w26lRM22LOviuoJtAWzGKM0J7M2NvXCDo28wbTAdBgNVHQ4EFgQUoc09/rhK1KZI
+3dOOvhQaf+HJXIUwHwYDVR0jBBgwFoAUoc09/rhK1KZI3dOOvhQaf+HJXIUwDwYD
+VR0TAQH/BAUwAwEB/zAaBgNVHREEEzARgglsb2NhbGhvc3SHBH8AAAEwCgYIKoZI
+zj0EAwIDSAAwRQIhAMQ3hAvYcTRVF7d/Xofnk5DeNSbFu35FHrXHxB4J06mVAiAA
+v78Osp5j7ywFtD4HudqLqYNaL5h7YawHzQbUUWXLXQ==
+-----END CERTIFICATE-----
+"""
+
+RENEWED_KEY = """\
+-----BEGIN PRIVATE KEY-----
+MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgDRVaCe3t6Whm6q14
+BqMgEFsfcox6duv+76HLoUFYos+hRANCAARaE0Yg2jFGYuO/emTgmxuq+k8oJaKm
+WLhCNwM+FhuXmRuUjoD2/tNjw26lRM22LOviuoJtAWzGKM0J7M2NvXCD
 -----END PRIVATE KEY-----
 """
 
