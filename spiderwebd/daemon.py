@@ -19,7 +19,7 @@ from spiderwebd import systemd
 from spiderwebd.clock import Clock, SystemClock
 from spiderwebd.config import Loaded
 from spiderwebd.config_settings import Settings
-from spiderwebd.core.codes import Close
+from spiderwebd.core.codes import Close, StorageUnavailable
 from spiderwebd.house_rules import (
     InForce,
     announced_limits,
@@ -57,9 +57,14 @@ HANDSHAKE_SECONDS = 0.5
 """For handshakes that were accepted before the stop; who takes longer is refused with draining."""
 REVOCATION_SECONDS = 2.0
 """Between two looks at the tokens; a look is one stat while nothing changes."""
+LOOP_PAUSE_SECONDS = 5.0
+"""From a bug in a loop to its next try: seldom enough that one which always fails floods no log."""
 PREDECESSOR_FILES = (".spiderweb-ltm", ".spiderweb-session-state.json")
 BLOCKING_THREADS = 4
 """Threads for workers' files and documents; the store has its own."""
+
+
+Loop = Callable[[], Awaitable[object]]
 
 
 @dataclass(slots=True)
@@ -198,8 +203,10 @@ class Daemon:
             async with trio.open_nursery() as links:
                 async with trio.open_nursery() as sessions:
                     await sessions.start(registry.run, name="registry")
-                    for loop in self._loops(registry, keepalive, store, pulse, reception, tokens):
-                        sessions.start_soon(loop)
+                    for name, loop in self._loops(
+                        registry, keepalive, store, pulse, reception, tokens
+                    ).items():
+                        sessions.start_soon(self._walled, name, loop, name=name)
                     async with trio.open_nursery() as accept:
                         listeners = [endpoint.listener for endpoint in endpoints]
                         await accept.start(
@@ -260,24 +267,40 @@ class Daemon:
         pulse: Pulse,
         reception: Reception,
         tokens: TokenFile,
-    ) -> Sequence[Callable[[], Awaitable[object]]]:
+    ) -> dict[str, Loop]:
+        """Return what runs for all until the daemon stops, by name."""
         settings = self.settings
-        found: list[Callable[[], Awaitable[object]]] = [
-            partial(
+        found: dict[str, Loop] = {
+            "memory manager": partial(
                 sweeps.memory_manager_sweep, registry, lambda: self.settings.memory_manager.interval_seconds
             ),
-            partial(sweeps.hibernation_sweep, registry),
-            partial(sweeps.deadline_sweep, registry),
-            partial(store.retain, lambda: self.settings, clock=self.clock, on_removed=registry.note_removals),
-            keepalive.run,
-            partial(self._revocations, reception, tokens),
-            pulse.probe_lag,
-            pulse.beat,
-        ]
+            "hibernation": partial(sweeps.hibernation_sweep, registry),
+            "deadlines": partial(sweeps.deadline_sweep, registry),
+            "retention": partial(
+                store.retain, lambda: self.settings, clock=self.clock, on_removed=registry.note_removals
+            ),
+            "keepalive": keepalive.run,
+            "revocation": partial(self._revocations, reception, tokens),
+            "lag probe": pulse.probe_lag,
+            "watchdog": pulse.beat,
+        }
         if settings.heartbeat.enabled:
             random = Random()  # noqa: S311  # spreads load, guards nothing
-            found.append(partial(sweeps.heartbeat_sweep, registry, settings.heartbeat.jitter_seconds, random))
+            found["heartbeat"] = partial(
+                sweeps.heartbeat_sweep, registry, settings.heartbeat.jitter_seconds, random
+            )
         return found
+
+    async def _walled(self, name: str, loop: Loop) -> None:
+        """Run a loop until cancelled; a bug in it costs the round it was in, and a pause."""
+        while True:
+            try:
+                await loop()
+            except StorageUnavailable:
+                pass  # the disk or the store's end: told by others, and no fault of the loop
+            except Exception as error:
+                self._report.fault(name, error)
+            await trio.sleep(LOOP_PAUSE_SECONDS)
 
     async def _revocations(self, reception: Reception, tokens: TokenFile) -> None:
         """End the links of revoked tokens, soon after; a file that cannot be read revokes nobody."""

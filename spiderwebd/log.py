@@ -226,8 +226,8 @@ class _QueueHandler(logging.Handler):
     def _put(self, line: _Line) -> None:
         try:
             self._sink.write(line)
-        except (OSError, ValueError):
-            # There is nowhere left to say so but the counter.
+        except Exception:
+            # There is nowhere left to say so but the counter; whatever it is, the next line comes.
             self._failed += 1
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import secrets
 import string
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -258,11 +258,22 @@ class Registry:
         patience = 0.0 if self._crowded else self.hibernate_seconds
         self._crowded = False
         now = self.house.clock.monotonic()
-        for session in list(self.awake.values()):
+
+        def look_at(session: Session) -> None:
             if session.links or session.closing or now - session.idle_since < patience:
-                continue  # decided cheaply for nearly all
+                return  # decided cheaply for nearly all
             if session.quiet and not self._has_to_speak(session.state):
                 session.close()
+
+        self.each(look_at)
+
+    def each(self, look_at: Callable[[Session], None]) -> None:
+        """Do something for every awake session; a bug it meets in one ends that one, at its own wall."""
+        for session in list(self.awake.values()):
+            try:
+                look_at(session)
+            except Exception as error:
+                session.fail(error)
 
     def _has_to_speak(self, state: State) -> bool:
         due_ms = due_at(state)
@@ -270,8 +281,7 @@ class Registry:
 
     def note_storage(self) -> None:
         """Let sessions that are watched look at the disk."""
-        for session in self.awake.values():
-            session.note_storage()
+        self.each(Session.note_storage)
 
     def note_removals(self, removals: Iterable[Removal]) -> None:
         """Take in what retention removed: awake sessions say so, and know from where on they can replay.
@@ -281,12 +291,15 @@ class Registry:
         removed: dict[int, Counter[str]] = {}
         for removal in removals:
             removed.setdefault(removal.sid, Counter())[removal.kind] += removal.count
-        for session in self.awake.values():
+
+        def tell(session: Session) -> None:
             for kind, count in removed.get(session.state.sid, Counter()).items():
                 if kind == "event":
                     session.note_pruned(count)
                 elif kind in ("memory", "archive"):
                     session.note_removed(kind, count)
+
+        self.each(tell)
 
     async def drain(self, deadline: float) -> None:
         """Let what runs come to an end until `deadline` (trio time), then cancel every session.
@@ -295,8 +308,7 @@ class Registry:
         """
         self.draining = True
         self._place_free.set()
-        for session in self.awake.values():
-            session.drain()
+        self.each(Session.drain)
         with trio.move_on_at(deadline):
             for session in list(self.awake.values()):
                 await session.at_rest()

@@ -55,7 +55,7 @@ async def heartbeat_sweep(registry: Registry, jitter_seconds: float, random: Ran
     def visit() -> None:
         nonlocal now
         now = registry.house.clock.wall_ms()
-        _each(registry, look_at)
+        registry.each(look_at)
         for key in delays_ms.keys() - registry.awake.keys():
             del delays_ms[key]
 
@@ -86,7 +86,7 @@ async def memory_manager_sweep(registry: Registry, interval: Callable[[], float]
     """Compact sessions above their thresholds between turns; also catches a lowered budget."""
 
     def visit() -> None:
-        _each(registry, look_at)
+        registry.each(look_at)
 
     def look_at(session: Session) -> None:
         rules, ram = registry.house.rules, session.state.ram
@@ -103,7 +103,7 @@ async def deadline_sweep(registry: Registry) -> None:
 
     def visit() -> None:
         now = registry.house.clock.wall_ms()
-        _each(registry, lambda session: look_at(session, now))
+        registry.each(lambda session: look_at(session, now))
 
     def look_at(session: Session, now: int) -> None:
         if session.state.busy:
@@ -122,15 +122,6 @@ async def hibernation_sweep(registry: Registry) -> None:
         return max(registry.hibernate_seconds / 12, SHORTEST_STEP_SECONDS)
 
     await every(step, registry.hibernate, _report(registry, "hibernation"))
-
-
-def _each(registry: Registry, look_at: Callable[[Session], None]) -> None:
-    """Look at every awake session; one that cannot be looked at ends at its own wall, and not the sweep."""
-    for session in list(registry.awake.values()):
-        try:
-            look_at(session)
-        except Exception as error:
-            session.fail(error)
 
 
 def _step(interval: float) -> float:

@@ -88,16 +88,24 @@ class Removal:
     count: int
 
 
-async def prune(writer: Performer, policy: Policy, now_ms: int) -> list[Removal]:
+async def prune(
+    writer: Performer,
+    policy: Policy,
+    now_ms: int,
+    on_removed: Callable[[list[Removal]], None] = lambda removals: None,
+) -> list[Removal]:
     """Remove what `policy` does not keep, session by session; return what went, in order.
 
-    Raises StorageUnavailable when the disk fails; what was removed before stays removed.
+    `on_removed` is told of each slice that took something away, as soon as it is committed. Raises
+    StorageUnavailable when the disk fails; what was removed before stays removed.
     """
     removed: list[Removal] = []
     after = 0
     while True:
         done, after = await writer.perform(partial(prune_slice, policy=policy, now_ms=now_ms, after=after))
         removed.extend(done)
+        if done:
+            on_removed(done)
         if after < 0:
             return removed
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import trio
 
 from spiderwebd.clock import Clock, SystemClock
 from spiderwebd.config_settings import Settings
+from spiderwebd.core.codes import StorageUnavailable
 from spiderwebd.store.committer import Committer, Damage
 from spiderwebd.store.damage import open_checked
 from spiderwebd.store.reader import Reader
@@ -48,16 +49,15 @@ class Store:
     ) -> None:
         """Keep what the settings say, round after round, until cancelled.
 
-        `on_removed` is told of every round in which something went, so that sessions can say so. A
-        round is put off while the disk cannot be written.
+        `on_removed` is told of every slice in which something went, so that sessions can say so. A
+        round is put off, or ends early, while the disk cannot be written.
         """
         clock = clock or SystemClock()
         await trio.sleep(RETENTION_FIRST_SECONDS)
         while True:
             if self.writer.degraded is None:
-                removals = await prune(self.writer, policy_of(settings()), clock.wall_ms())
-                if removals:
-                    on_removed(removals)
+                with suppress(StorageUnavailable):  # the disk failed under it
+                    await prune(self.writer, policy_of(settings()), clock.wall_ms(), on_removed)
             await trio.sleep(RETENTION_SECONDS)
 
 

@@ -319,7 +319,7 @@ class Writer:
             was, self._reason = self._reason, report.reason
             if bool(was) != bool(self._reason):
                 self._stirred.set()
-                self._on_state(bool(self._reason), self._reason or was)
+                self._tell_state(self._reason or was)
         for submission in report.submissions:
             self._pending.popleft()
             self._delivered += 1
@@ -346,6 +346,12 @@ class Writer:
         except Exception as error:
             # A bug in one session's reaction must not keep the others from theirs.
             self._report_fault(error, submission.records)
+
+    def _tell_state(self, reason: str) -> None:
+        try:
+            self._on_state(bool(self._reason), reason)
+        except Exception as error:
+            self._report_fault(error, ())
 
     def _tell_salvages(self, reports: Sequence[SalvageReport]) -> None:
         for report in reports:

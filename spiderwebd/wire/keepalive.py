@@ -34,6 +34,9 @@ class Watched(Protocol):
     def close(self, code: Close, reason: str = "", *, flush: bool = True) -> None:
         """Begin the end; must not wait."""
 
+    def fail(self, fault: Exception) -> None:
+        """End the link for a bug that was met in looking at it."""
+
 
 class KeepaliveSweep:
     """Ping links that say nothing, end those that stay silent."""
@@ -71,13 +74,19 @@ class KeepaliveSweep:
     def sweep(self, now: float) -> None:
         """Look at every link once; `now` in seconds on trio's clock."""
         for link in list(self._links):
-            heard_at = link.heard_at
-            silence = now - heard_at
-            if silence >= self._silent:
-                reason = f"nothing was heard for {self._silent:g} seconds"
-                link.close(Close.POLICY, reason, flush=False)
-            elif silence >= self._idle and link.pinged_at <= heard_at:
-                link.ping()
+            try:
+                self._look_at(link, now)
+            except Exception as error:
+                link.fail(error)
+
+    def _look_at(self, link: Watched, now: float) -> None:
+        heard_at = link.heard_at
+        silence = now - heard_at
+        if silence >= self._silent:
+            reason = f"nothing was heard for {self._silent:g} seconds"
+            link.close(Close.POLICY, reason, flush=False)
+        elif silence >= self._idle and link.pinged_at <= heard_at:
+            link.ping()
 
     async def run(self) -> None:
         """Sweep for ever, on a fixed grid; slots missed by a late loop are skipped."""

@@ -141,6 +141,12 @@ class Link:
         """
         self._begin_end(by_daemon(code, reason), flush=flush)
 
+    def fail(self, fault: Exception) -> None:
+        """End the link for a bug, with 1011; `run` raises the first one."""
+        if self._fault is None:
+            self._fault = fault
+        self.close(Close.INTERNAL, flush=False)
+
     async def drained(self) -> bool:
         """Wait until all that was sent so far is written; False when the link has ended instead."""
         return await self.outbox.drained()
@@ -198,7 +204,7 @@ class Link:
             self.outbox,
             write_seconds=self._limits.write_seconds,
             finished=self._all_written,
-            fault=self._fail,
+            fault=self.fail,
         )
         reader = MessageReader(
             transport,
@@ -207,7 +213,7 @@ class Link:
             writer,
             receive=receive,
             going_on=self._going_on,
-            fault=self._fail,
+            fault=self.fail,
         )
         self._writer, self._incoming = writer, reader
         try:
@@ -305,7 +311,7 @@ class Link:
                 if waiting is not None:
                     await waiting
         except Exception as fault:
-            self._fail(fault)
+            self.fail(fault)
 
     async def _write(self, websocket: Any, stream: LinkStream, talk: trio.CancelScope) -> None:
         outbox = self.outbox
@@ -325,17 +331,12 @@ class Link:
         except _CLOSED:
             self._begin_end(_how_it_ended(websocket, stream), flush=False)
         except Exception as fault:
-            self._fail(fault)
+            self.fail(fault)
         talk.cancel(reason=f"{self.id} has nothing left to send")
 
     def _cut_short(self) -> bool:
         """Whether what waits is not to be sent any more."""
         return self._discarding
-
-    def _fail(self, fault: Exception) -> None:
-        if self._fault is None:
-            self._fault = fault
-        self.close(Close.INTERNAL, flush=False)
 
     def _begin_end(self, end: LinkEnd, *, flush: bool) -> LinkEnd:
         if self.end is not None:

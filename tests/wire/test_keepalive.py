@@ -36,6 +36,10 @@ class Line:
         assert reason
         self.closed.append((trio.current_time(), code, flush))
 
+    def fail(self, fault: Exception) -> None:
+        """Note that it ends for a bug."""
+        self.close(Close.INTERNAL, str(fault))
+
 
 async def test_silent_peers_are_pinged_and_then_ended(autojump_clock: trio.testing.MockClock) -> None:
     """A peer that answers pings lives on; one that does not ends within a sweep of its time."""
