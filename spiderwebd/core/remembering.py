@@ -1,6 +1,8 @@
 """Memory operations that clients ask for by id: create, load, update, evict, summarize.
 
 What is not in RAM is fetched from the LTM first (`Fetch`), beside the loop; `fetched` goes on with it.
+What asks for a memory that is being fetched goes the same way, so that requests for one memory are done
+in the order in which they came.
 """
 
 from __future__ import annotations
@@ -72,7 +74,7 @@ def create(step: Step, request: str, frame: MemoryCreate, payload: str) -> None:
 
 def load(step: Step, link: LinkKey, request: str, frame: MemoryLoad) -> None:
     """Answer with one memory; one that had left RAM comes back into it."""
-    entry = step.state.ram.load(frame.memoryId)
+    entry = _settled(step, frame.memoryId)
     if entry is not None:
         _answer(step, link, request, frame, entry.record(step.state.sid, in_ram=True))
     else:
@@ -81,7 +83,7 @@ def load(step: Step, link: LinkKey, request: str, frame: MemoryLoad) -> None:
 
 def update(step: Step, link: LinkKey, request: str, frame: MemoryUpdate, payload: str) -> None:
     """Revise a memory, in RAM or not; the old text is kept as a version."""
-    if step.state.ram.load(frame.memoryId) is None:
+    if _settled(step, frame.memoryId) is None:
         _fetch(step, link, request, frame, frame.memoryId, payload)
     else:
         _revise(step, link, request, frame, payload, None)
@@ -113,6 +115,8 @@ def fetched(
     Other events were handled since the read began: what they did to the same memory or request stands.
     """
     memory_id = frame.memoryId
+    if memory_id is not None:
+        step.state.fetched(memory_id)
     if record is None or memory_id is None:
         message = f"The long-term memory has no memory {memory_id} of this session."
         step.refuse(link, request, message, Code.MEMORY_UNKNOWN)
@@ -179,9 +183,15 @@ def _answer(step: Step, link: LinkKey, request: str, frame: ByIdFrame, record: E
 
 def _fetch(step: Step, link: LinkKey, request: str, frame: ByIdFrame, memory_id: int, payload: str) -> None:
     if memory_id < step.state.ram.next_id:
+        step.state.fetching[memory_id] += 1
         step.starts.append(Fetch(link, request, frame, memory_id, payload))
     else:
         _unknown(step, link, request, memory_id)
+
+
+def _settled(step: Step, memory_id: int) -> Entry | None:
+    """Return an entry of RAM that nobody waits for; None: it has to be fetched, behind those who wait."""
+    return None if step.state.fetching[memory_id] else step.state.ram.load(memory_id)
 
 
 def _in_ram(step: Step, link: LinkKey, request: str, memory_id: int | None) -> Entry | None:

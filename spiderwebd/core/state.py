@@ -6,7 +6,7 @@ transaction), frames (to be sent once that transaction is committed) and starts 
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
@@ -137,6 +137,8 @@ class State:
     """Grows with every change of mode, goals or tasks."""
     requests: OrderedDict[str, RequestRecord] = field(default_factory=OrderedDict)
     """Every open request, and the ended ones whose ids are still recognised; oldest first."""
+    fetching: Counter[int] = field(default_factory=Counter, compare=False)
+    """Memories that are being read from the LTM, with how many requests wait for each."""
     chats: deque[Chat] = field(default_factory=deque)
     """Unanswered messages, oldest first; only the first is ever being answered."""
     answering: bool = False
@@ -224,6 +226,12 @@ class State:
         self.revised.move_to_end(memory_id)
         if len(self.revised) > REVISED_KEPT:
             self.revised.popitem(last=False)
+
+    def fetched(self, memory_id: int) -> None:
+        """Take in that one read of a memory is over, however it ended."""
+        self.fetching[memory_id] -= 1
+        if self.fetching[memory_id] <= 0:
+            del self.fetching[memory_id]
 
     def outdated(self, memory_id: int, version: int) -> bool:
         """Whether a text that was read from the LTM has been revised since it was read."""

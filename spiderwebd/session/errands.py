@@ -1,6 +1,7 @@
 """What is done for one link beside the session's loop: queries, memories to fetch, replays.
 
-Each is walled: a bug in one costs that one, and its link is told. None changes the session.
+Each is walled: a bug in one costs that one, and its link is told. None changes the session. Fetches of one
+memory follow each other, each behind the step that the one before it led to; all else is done at once.
 """
 
 from __future__ import annotations
@@ -33,12 +34,14 @@ Errand = Ask | Fetch | Retell | Replay
 class Errands:
     """The errands of one session; queries are bounded by `limits.queries`, replays by the links."""
 
-    __slots__ = ("_queries", "_replays", "_session")
+    __slots__ = ("_last_fetch", "_queries", "_replays", "_session")
 
     def __init__(self, session: Session) -> None:
         self._session = session
         self._queries = 0
         self._replays = 0
+        self._last_fetch: dict[int, trio.Event] = {}
+        """MemoryID to the end of the fetch of it that was asked for last."""
 
     def __len__(self) -> int:
         """Count the errands under way."""
@@ -53,6 +56,7 @@ class Errands:
         if attached is None:
             if asked:
                 self._session.tally.served()
+            self._give_up(errand)
             return
         if isinstance(errand, Replay):
             self._start_replay(nursery, attached, errand, asked)
@@ -64,12 +68,15 @@ class Errands:
         if self._queries >= bound:
             message = f"{self._queries} queries of this session are under way; try again later."
             self._refuse(attached.client, limits.QUERIES.refused(message), request)
+            self._give_up(errand)
             return
         match errand:
             case Ask():
                 work = partial(self._look_up, attached.client, errand)
             case Fetch():
-                work = partial(self._fetch, attached.client, errand)
+                before = self._last_fetch.get(errand.memory_id)
+                over = self._last_fetch[errand.memory_id] = trio.Event()
+                work = partial(self._fetch, attached.client, errand, before, over)
             case Retell():
                 work = partial(self._retell, attached, errand)
         self._queries += 1
@@ -131,11 +138,31 @@ class Errands:
                 session.tally.served()
             client.send(text)
 
-    async def _fetch(self, client: Client, fetch: Fetch) -> None:
-        session = self._session
-        await session.house.writer.settled()
-        record = await session.house.reader.memory(session.state.sid, fetch.memory_id)
-        session.put(partial(_fetched, client, fetch, record))
+    async def _fetch(self, client: Client, fetch: Fetch, before: trio.Event | None, over: trio.Event) -> None:
+        session, handed_on = self._session, False
+
+        def end(step: Step | None = None) -> None:
+            over.set()
+            if self._last_fetch.get(fetch.memory_id) is over:
+                del self._last_fetch[fetch.memory_id]
+
+        try:
+            if before is not None:
+                await before.wait()
+            await session.house.writer.settled()
+            record = await session.house.reader.memory(session.state.sid, fetch.memory_id)
+            session.put(partial(_fetched, client, fetch, record))
+            session.put(end)
+            handed_on = True
+        finally:
+            if not handed_on:
+                self._give_up(fetch)
+                end()
+
+    def _give_up(self, errand: Errand) -> None:
+        """Let the session know of a fetch that will not come back."""
+        if isinstance(errand, Fetch):
+            self._session.put(partial(_not_fetched, errand.memory_id))
 
     async def _retell(self, attached: Attached, retell: Retell) -> None:
         await replay.retell(self._session, attached, retell.record)
@@ -152,3 +179,7 @@ def _fetched(client: Client, fetch: Fetch, record: EntryRecord | None, step: Ste
     remembering.fetched(
         step, link=client, request=fetch.request, frame=fetch.frame, payload=fetch.payload, record=record
     )
+
+
+def _not_fetched(memory_id: int, step: Step) -> None:
+    step.state.fetched(memory_id)
