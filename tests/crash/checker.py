@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
 from spiderwebd.store.store import DATABASE
-from tests.crash.traffic import Broken, Client
+from tests.crash.traffic import APPENDED, Broken, Client
 
 
 def check(state_directory: Path, copies: Path, clients: Sequence[Client]) -> int:
@@ -27,6 +28,8 @@ def check(state_directory: Path, copies: Path, clients: Sequence[Client]) -> int
         if source.exists():
             shutil.copyfile(source, copies / f"{DATABASE}{suffix}")
     (copies / f"{DATABASE}-shm").unlink(missing_ok=True)
+    if not any(client.key for client in clients) and not (state_directory / DATABASE).exists():
+        return 0  # killed before there was a database
     with closing(sqlite3.connect(copies / DATABASE)) as connection:
         found = connection.execute("PRAGMA integrity_check").fetchall()
         if found != [("ok",)]:
@@ -36,6 +39,9 @@ def check(state_directory: Path, copies: Path, clients: Sequence[Client]) -> int
         for client in clients:
             if client.key is not None:
                 _check_client(connection, client)
+                _check_files(state_directory, connection, client)
+        if connection.execute("PRAGMA user_version").fetchone() == (0,):
+            return 0  # killed before its first table
         return int(connection.execute("SELECT count(*) FROM events").fetchone()[0])
 
 
@@ -92,10 +98,14 @@ def _check_memories(connection: sqlite3.Connection, client: Client, sid: int, wh
         times = len(places.get(text, ()))
         if times > 1 or (times == 0 and request in client.accepted):
             raise Broken(f"{who}: {request} was done {times} times")
+    ends = client.task_ends()
+    for request, text in client.remembered.items():
+        times = len(places.get(text, ()))
+        if times != (ends.get((request, 1)) == "complete") and (times, ends.get((request, 1))) != (1, None):
+            raise Broken(f"{who}: the task of {request} ({ends.get((request, 1))}) was done {times} times")
+    known = {row[0] for row in connection.execute("SELECT request FROM requests WHERE sid = ?", (sid,))}
     for request in client.accepted:
-        if request.startswith("c") and connection.execute(
-            "SELECT count(*) FROM requests WHERE sid = ? AND request = ?", (sid, request)
-        ).fetchone() != (1,):
+        if request.startswith("c") and request not in known:
             raise Broken(f"{who}: the daemon has forgotten that it did {request}")
 
 
@@ -111,3 +121,36 @@ def _check_goals(connection: sqlite3.Connection, client: Client, sid: int, who: 
     for place, state in client.task_ends().items():
         if states.get(place) != state:
             raise Broken(f"{who}: task {place} was told {state}, on the disk it is {states.get(place)}")
+
+
+def _check_files(state_directory: Path, connection: sqlite3.Connection, client: Client) -> None:
+    """A task that appends is done once if it was told complete, and never twice, whatever was told."""
+    sid = connection.execute("SELECT sid FROM sessions WHERE key = ?", (client.key,)).fetchone()[0]
+    path = state_directory / "files" / str(sid) / APPENDED
+    lines = Counter(path.read_text().splitlines() if path.exists() else [])
+    ends = client.task_ends()
+    for request, line in client.appended.items():
+        end, times = ends.get((request, 1)), lines[line]
+        if times > 1 or (times == 0 and end == "complete"):
+            raise Broken(f"client {client.number}: {request} ({end}) appended {times} times")
+
+
+def check_rest(state_directory: Path, clients: Sequence[Client]) -> None:
+    """Check a database that was left in peace: nothing is open, and every request had its one outcome.
+
+    Raises Broken. The clients have heard their stories to the end.
+    """
+    with closing(sqlite3.connect(state_directory / DATABASE)) as connection:
+        for table, open_states in (
+            ("requests", "('open')"),
+            ("goals", "('queued', 'running', 'interrupted')"),
+            ("tasks", "('queued', 'running', 'interrupted')"),
+        ):
+            rows = connection.execute(f"SELECT * FROM {table} WHERE state IN {open_states}").fetchall()
+            if rows:
+                raise Broken(f"still open in {table}: {rows}")
+    for client in clients:
+        outcomes = client.outcomes()
+        for request in client.asked:
+            if request in client.accepted and outcomes[request] != 1:
+                raise Broken(f"client {client.number}: {request} had {outcomes[request]} outcomes")

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from time import monotonic
 from types import TracebackType
-from typing import Self
+from typing import IO, Protocol, Self
 
 from spiderwebd.client.address import parse_address
 from spiderwebd.client.discovery import Place
@@ -25,6 +25,28 @@ STDERR_CHARACTERS = 4000
 """How much of the daemon's log a failure shows."""
 
 COMMAND = (sys.executable, "-m", "spiderwebd")
+
+
+class Child(Protocol):
+    """What is used of subprocess.Popen."""
+
+    stdout: IO[bytes] | None
+
+    @property
+    def pid(self) -> int:
+        """Process id."""
+
+    def poll(self) -> int | None:
+        """Return the exit status, or None while it runs."""
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for the exit status. Raises subprocess.TimeoutExpired."""
+
+    def kill(self) -> None:
+        """Send SIGKILL."""
+
+    def send_signal(self, sig: int) -> None:
+        """Send a signal."""
 
 
 class DaemonFailed(Exception):
@@ -55,9 +77,10 @@ class DaemonProcess:
         self.ready: dict[str, object] = {}
         """The ready line of the running daemon."""
         self.starts = 0
-        self._command = list(command)
+        self.command = command
+        """What the next start runs, before its arguments."""
         self._environment = dict(environment or {})
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Child | None = None
         self._log = folder / "daemon.log"
 
     @property
@@ -95,18 +118,11 @@ class DaemonProcess:
         configuration = self.folder / "empty.toml"  # this machine's own must not leak in
         configuration.touch()
         options = [f"--set={key}={_as_toml(value)}" for key, value in self.settings.items()]
-        inherited = {key: text for key, text in os.environ.items() if not key.startswith("SPIDERWEB")}
         arguments = ["run", "--config", str(configuration), "--listen", self.listen]
         arguments += ["--state-dir", str(self.state_directory), "--ready-json", *options]
         with self._log.open("ab") as log:
             try:
-                self._process = subprocess.Popen(
-                    [*self._command, *arguments],
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.PIPE,
-                    stderr=log,
-                    env={**inherited, **self._environment},
-                )
+                self._process = self._spawn(arguments, log)
             except OSError as error:
                 raise DaemonFailed(f"the daemon cannot be started: {error}") from None
         atexit.register(self.close)
@@ -117,6 +133,16 @@ class DaemonProcess:
             self.close()
             raise
         self.listen = str(self.ready["listen"])
+
+    def _spawn(self, arguments: Sequence[str], log: IO[bytes]) -> Child:
+        inherited = {key: text for key, text in os.environ.items() if not key.startswith("SPIDERWEB")}
+        return subprocess.Popen(
+            [*self.command, *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            env={**inherited, **self._environment},
+        )
 
     def kill(self) -> int:
         """Send SIGKILL and return the exit status, -9."""
@@ -165,7 +191,7 @@ class DaemonProcess:
         """Leave no child behind."""
         self.close()
 
-    def _running(self) -> subprocess.Popen[bytes]:
+    def _running(self) -> Child:
         if self._process is None:
             raise DaemonFailed("no daemon runs; start it first")
         return self._process
@@ -174,7 +200,7 @@ class DaemonProcess:
         self._running().send_signal(number)
         return self.wait(timeout)
 
-    def _forget(self, process: subprocess.Popen[bytes]) -> None:
+    def _forget(self, process: Child) -> None:
         if process.stdout is not None:
             process.stdout.close()
         self._process = None
