@@ -30,7 +30,7 @@ from spiderwebd.store.search import Scope
 from spiderwebd.store.writer import Writer
 from spiderwebd.work.answer import QUOTED, answer
 from spiderwebd.work.attempt import attempt
-from spiderwebd.work.blocking import RunBlocking
+from spiderwebd.work.blocking import Result, RunBlocking
 from spiderwebd.work.documents import DocumentFolders
 from spiderwebd.work.execution import ExecutionWorker
 from spiderwebd.work.files import SessionFiles
@@ -46,6 +46,10 @@ SPOKEN = ("user", "tool", "tool_result")
 """Roles that an answer quotes; plans and earlier answers only repeat what is quoted anyway."""
 
 TASK_READERS = READERS - 1
+
+DOCUMENT_SEARCHES = 1
+"""Searches of documents at once: they hold the interpreter lock nearly all the time, so that more of them
+would take as long, and keep the loop from it."""
 
 OVERFETCH = 4
 """How many times as many hits are asked for as are wanted, for those that are left out."""
@@ -78,10 +82,12 @@ class HouseDesk:
     lookups: Lookups = field(init=False)
     task_reads: trio.CapacityLimiter = field(init=False)
     """Reads of the database by tasks at once: one reader is always left for attaches, chats and queries."""
+    document_searches: trio.CapacityLimiter = field(init=False)
 
     def __post_init__(self) -> None:
         self.lookups = Lookups(self.reader, self.agents, self.blocking)
         self.task_reads = trio.CapacityLimiter(TASK_READERS)
+        self.document_searches = trio.CapacityLimiter(DOCUMENT_SEARCHES)
 
     async def answer(self, state: State, chat: Chat) -> str:
         """Answer a message with what memory holds of it, quoted with ids."""
@@ -132,10 +138,14 @@ class HouseDesk:
             return row if isinstance(row, Entry) else None
 
         return Workers(
-            ResearchWorker(search, self.documents, self.blocking),
+            ResearchWorker(search, self.documents, self._search_documents),
             ExecutionWorker(SessionFiles(self.files_root / str(state.sid)), lookup, self.blocking),
             StatusWorker(partial(self._snapshot, state, task.goal_id)),
         )
+
+    async def _search_documents(self, function: Callable[[], Result]) -> Result:
+        async with self.document_searches:
+            return await self.blocking(function)
 
     async def _search(
         self, state: State, scope: Scope, text: str, limit: int, leave_out: set[int]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 import trio
 import trio.testing
 
 from spiderwebd.core.records import TaskState
+from spiderwebd.core.state import Rules
 from spiderwebd.session.desk import HouseDesk
 from spiderwebd.work.answer import NOTHING
 from tests.session.household import Household, Listener, open_household
@@ -29,6 +31,32 @@ async def statuses(link: Listener, request: str) -> dict[int, tuple[str, str]]:
         for frame in link.of_type("agent.status")
         if frame["request"] == request
     }
+
+
+async def test_documents_are_searched_one_task_at_a_time(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    """A search holds the interpreter lock: two at once would only keep the loop waiting for longer."""
+    async with open_household(tmp_path, rules=Rules(parallel_tasks=4)) as household:
+        desk, at_once = desk_of(household), []
+        plain, under_way = desk.blocking, 0
+
+        async def counted(function: Any) -> Any:
+            nonlocal under_way
+            under_way += 1
+            at_once.append(under_way)
+            await trio.sleep(1)
+            found = await plain(function)
+            under_way -= 1
+            return found
+
+        desk.blocking = counted
+        link = await household.attach()
+        text = "/goal " + "; ".join(f"find tea {number} in files" for number in range(4))
+        start = trio.current_time()
+        await link.answer("chat.send", "g", content=text)
+        assert at_once == [1, 1, 1, 1]
+        assert trio.current_time() - start >= 4
 
 
 async def test_an_answer_quotes_what_was_said_before(
