@@ -179,9 +179,12 @@ class Daemon:
             store.writer,
             self.metrics,
             status=self._report.status,
-            on_stall=self._report.stalled,
+            on_stall=partial(self._on_stall, house),
             overload=overload_of(settings),
             on_overload=self._report.overload,
+            clock=self.clock,
+            on_step=self._report.clock_stepped,
+            waiting=lambda: registry.busy,
             watchdog_seconds=systemd.watchdog_seconds(),
         )
         door = Door(
@@ -195,6 +198,7 @@ class Daemon:
             overload=lambda: pulse.overload.reason,
         )
         self._storage_changed = registry.note_storage
+        self.metrics.links_refused = door.refused
         self._report.rooms = Rooms(registry, door, store.writer, pulse)
         self.metrics.before_render.append(self._report.refresh)
         endpoints = await self._listen()
@@ -338,6 +342,11 @@ class Daemon:
         except TokenError as error:
             self._report.tokens_unreadable(error)
             return None
+
+    def _on_stall(self, house: House, stalled: bool) -> None:
+        house.stalled = stalled
+        self._storage_changed()
+        self._report.stalled(stalled)
 
     def _on_storage(self, degraded: bool, reason: str) -> None:
         self._storage_changed()

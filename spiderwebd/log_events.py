@@ -27,6 +27,7 @@ EventName = Literal[
     "loop_fault",
     "overload_began",
     "overload_ended",
+    "clock_stepped",
     "database_migrated",
     "legacy_imported",
     "token_added",
@@ -106,6 +107,11 @@ EVENTS: dict[EventName, Event] = {
         "a31a810c49bcc8416218e61ac56a9ac7", 4, "the daemon refuses work: a limit is reached"
     ),
     "overload_ended": Event("5450a584899f2018fba6086eea5eca3e", 5, "the daemon accepts work again"),
+    "clock_stepped": Event(
+        "457027361f255ca767bb5c6959d489c0",
+        4,
+        "the system's clock was set; what waits keeps its time, and the daemon follows when nothing waits",
+    ),
     "database_migrated": Event(
         "8e737ae41a5cbe3ad6eb55a2a2ee5c2e", 5, "the database was brought to the current version"
     ),

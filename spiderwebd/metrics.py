@@ -84,6 +84,8 @@ class Metrics:
     heartbeats: int = 0
     """Heartbeats that came due by themselves."""
     links_opened: int = 0
+    links_refused: Counter[str] = field(default_factory=Counter)
+    """Connections refused at the door, by stable code."""
     goals: Counter[str] = field(default_factory=Counter)
     """Goals that reached a state, by state."""
     tasks: Counter[str] = field(default_factory=Counter)
@@ -158,6 +160,7 @@ class _Numbers(Collector):
         )
         yield _counter("heartbeats", "Heartbeats that came due by themselves.", numbers.heartbeats)
         yield _counter("links_opened", "Links opened.", numbers.links_opened)
+        yield _labelled("links_refused", "Connections refused at the door.", "code", numbers.links_refused)
         yield _labelled("goals", "Goals that reached a state.", "state", numbers.goals)
         yield _labelled("tasks", "Tasks that reached a state.", "state", numbers.tasks)
         yield _counter(

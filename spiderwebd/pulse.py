@@ -15,6 +15,7 @@ from pathlib import Path
 import trio
 
 from spiderwebd import systemd
+from spiderwebd.clock import Clock
 from spiderwebd.core.codes import Code, Refused
 from spiderwebd.core.overload import Measure, Overload
 from spiderwebd.metrics import Metrics
@@ -25,6 +26,13 @@ LAG_PROBE_SECONDS = 0.25
 
 ANSWER_SECONDS = 5.0
 """A store that has not answered for so long is called stalled."""
+
+LATE_LOOKS = 3
+"""So many looks in a row must find a write that old: the first after the process itself was stopped finds
+one, though the store is as quick as ever."""
+
+STEP_SECONDS = 1.0
+"""A wall clock that is wrong by so much was set, and is said; what is less comes from reading two clocks."""
 
 STALL_SECONDS = 90.0
 """After so long without any answer the store's thread is taken for dead."""
@@ -62,16 +70,24 @@ class Pulse:
     on_stall: Callable[[bool], None]
     """Called with True when the store stops answering, with False when it answers again."""
     overload: Overload
-    on_overload: Callable[[str], None]
-    """Called with the reason when overload begins, with an empty text when it ends."""
+    on_overload: Callable[[str, float, int], None]
+    """Called with (reason, 0, 0) when overload begins, with ("", its seconds, links refused) when it ends."""
+    clock: Clock
+    on_step: Callable[[float], None]
+    """Called with the seconds by which the system's wall clock was set, once for each time."""
+    waiting: Callable[[], bool]
+    """Whether anything waits or runs that has a deadline."""
     watchdog_seconds: float | None = None
     lag: float = 0.0
     """Seconds by which the loop woke up late, last time it was measured."""
     stalled: bool = False
     _silent_since: float | None = field(default=None, init=False)
+    _late_looks: int = field(default=0, init=False)
+    _step_told: float = field(default=0.0, init=False)
+    _refused_before: int = field(default=0, init=False)
 
     async def probe_lag(self) -> None:
-        """Measure how late the loop wakes up, until cancelled."""
+        """Measure how late the loop, the store and the wall clock are, until cancelled."""
         while True:
             due = trio.current_time() + LAG_PROBE_SECONDS
             await trio.sleep_until(due)
@@ -79,7 +95,9 @@ class Pulse:
             self.metrics.loop_lag_seconds.observe(self.lag)
             measure = Measure(self.lag, self.writer.statistics.oldest_seconds, resident_bytes())
             if self.overload.observe(trio.current_time(), measure):
-                self.on_overload(self.overload.reason)
+                self._tell_overload()
+            self._look_at_store(measure.store_seconds)
+            self._look_at_wall()
 
     async def beat(self) -> None:
         """Ask the store and feed the watchdog, until cancelled."""
@@ -108,12 +126,43 @@ class Pulse:
         with trio.move_on_after(seconds):
             await self.writer.ping()
             self._silent_since = None
-            if self.stalled:
-                self.stalled = False
-                self.on_stall(False)
+            self._say_stalled(False)
             return
+        if trio.current_time() - asked > seconds + 1:
+            return  # this process was stopped meanwhile, and the store with it
         if self._silent_since is None:
             self._silent_since = asked
-        if not self.stalled:
-            self.stalled = True
-            self.on_stall(True)
+        if trio.current_time() - self._silent_since >= ANSWER_SECONDS:
+            self._say_stalled(True)
+
+    def _look_at_store(self, oldest_seconds: float) -> None:
+        """See between two beats that a write does not come back, and that it has."""
+        self._late_looks = self._late_looks + 1 if oldest_seconds >= ANSWER_SECONDS else 0
+        if self._late_looks >= LATE_LOOKS:
+            self._say_stalled(True)
+        elif not self._late_looks and self._silent_since is None:
+            self._say_stalled(False)
+
+    def _say_stalled(self, stalled: bool) -> None:
+        if self.stalled != stalled:
+            self.stalled = stalled
+            self.on_stall(stalled)
+
+    def _tell_overload(self) -> None:
+        refused = self.metrics.links_refused.total()
+        if self.overload.reason:
+            self._refused_before = refused
+            self.on_overload(self.overload.reason, 0.0, 0)
+        else:
+            lasted = trio.current_time() - self.overload.began
+            self.on_overload("", lasted, refused - self._refused_before)
+
+    def _look_at_wall(self) -> None:
+        """Say that the wall clock was set, and follow it as soon as no deadline can be met by it."""
+        stepped = self.clock.stepped()
+        if abs(stepped - self._step_told) >= STEP_SECONDS:
+            self.on_step(stepped - self._step_told)
+            self._step_told = stepped
+        if self._step_told and not self.waiting():
+            self.clock.follow()
+            self._step_told = 0.0

@@ -41,6 +41,8 @@ FAULT_EVENTS: dict[str, EventName] = {
 STATUS_CHARACTERS = 200
 """Of a reason in the status line; the journal has all of it."""
 
+STALLED = "the store does not answer; the disk stalls"
+
 _LOGGER = log.get_logger(__name__)
 
 
@@ -132,8 +134,9 @@ class Reporter:
             f"{len(self.rooms.registry.awake)} sessions awake, {self.rooms.door.links} links, "
             f"{writer.statistics.depth} writes queued, {self._last_heartbeat()}"
         ]
-        if writer.degraded:
-            parts.append(f"storage degraded: {writer.degraded}")
+        trouble = writer.degraded or (STALLED if self.rooms.pulse.stalled else "")
+        if trouble:
+            parts.append(f"storage degraded: {trouble}")
         if self.rooms.pulse.overload.reason:
             parts.append(f"overloaded: {self.rooms.pulse.overload.reason}")
         if self._reload_refused:
@@ -178,12 +181,24 @@ class Reporter:
         """Say what is wrong with an agent's identity files."""
         _LOGGER.warning("an identity file has a fault", agent=agent, reason=message)
 
-    def overload(self, reason: str) -> None:
-        """Say that new links are shed, and why; an empty reason ends it."""
-        if reason:
+    def overload(self, reason: str, seconds: float, refused: int) -> None:
+        """Say that new links are shed, and why; an empty reason ends it, and then it is said how bad it was."""
+        if reason or self.rooms is None:
             log.event("overload_began", reason=reason)
-        else:
-            log.event("overload_ended")
+            return
+        worst = self.rooms.pulse.overload.worst
+        log.event(
+            "overload_ended",
+            seconds=round(seconds, 1),
+            links_refused=refused,
+            lag_seconds=round(worst.lag_seconds, 2),
+            store_seconds=round(worst.store_seconds, 2),
+            memory_bytes=worst.memory_bytes,
+        )
+
+    def clock_stepped(self, seconds: float) -> None:
+        """Say that the system's wall clock was set, and by how much."""
+        log.event("clock_stepped", seconds=round(seconds, 3))
 
     def salvaged(self, report: SalvageReport) -> None:
         """Say what was saved of a damaged database."""
@@ -198,7 +213,7 @@ class Reporter:
 
     def stalled(self, stalled: bool) -> None:
         """Say that the store stopped answering, or answers again."""
-        self.storage(stalled, "the store does not answer; the disk stalls")
+        self.storage(stalled, STALLED)
 
     def refresh(self) -> None:
         """Set the gauges that somebody else counts; called before the metrics are rendered."""

@@ -17,9 +17,26 @@ async def test_the_system_clock_reads_wall_and_loop() -> None:
     before = time.time_ns() // 1_000_000
     wall = clock.wall_ms()
     after = time.time_ns() // 1_000_000
-    assert before <= wall <= after
+    assert before - 50 <= wall <= after + 50
+    assert abs(clock.stepped()) < 0.05
     start = trio.current_time()
     assert start <= clock.monotonic() <= trio.current_time()
+
+
+async def test_the_system_clock_goes_on_evenly_when_the_system_s_is_set() -> None:
+    """Set forwards or back, the wall goes on as before until it is told to follow."""
+    system, even = 1_000_000_000_000, 5_000_000_000
+    clock = SystemClock(lambda: system, lambda: even)
+    assert clock.wall_ms() == 1_000_000
+    for step in (3_600, -7_200):
+        system += step * 1_000_000_000
+        system, even = system + 2_000_000_000, even + 2_000_000_000
+        before = clock.wall_ms()
+        assert clock.stepped() == step
+        clock.follow()
+        assert clock.stepped() == 0
+        assert clock.wall_ms() == before + step * 1000
+        assert clock.wall_ms() == system // 1_000_000
 
 
 async def test_the_stepped_clock_moves_with_the_mock_clock(mock_clock: MockClock) -> None:

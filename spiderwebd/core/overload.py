@@ -41,6 +41,10 @@ class Overload:
 
     limits: Limits
     reason: str = ""
+    began: float = field(default=0.0, init=False)
+    """When the overload began (seconds, monotonic)."""
+    worst: Measure = field(default=Measure(0.0, 0.0, 0), init=False)
+    """The largest of each measure since then; kept when it has ended."""
     _since: float | None = field(default=None, init=False)
     """When the measures first spoke for a change (seconds, monotonic)."""
 
@@ -48,7 +52,11 @@ class Overload:
         """Take in one measure; return whether overload began or ended with it."""
         above = self._above(measure, 1.0)
         if not self.reason:
-            return self._hold(now, above)
+            if not self._hold(now, above):
+                return False
+            self.began, self.worst = now, measure
+            return True
+        self.worst = _larger(self.worst, measure)
         calm = self._above(measure, CALM_RATIO) == ""
         return self._hold(now, "calm" if calm else "")
 
@@ -74,6 +82,14 @@ class Overload:
         if limits.memory_bytes and measure.memory_bytes > limits.memory_bytes * _memory_ratio(ratio):
             found.append(f"{measure.memory_bytes >> 20} MiB of memory are in use")
         return ", ".join(found)
+
+
+def _larger(one: Measure, other: Measure) -> Measure:
+    return Measure(
+        max(one.lag_seconds, other.lag_seconds),
+        max(one.store_seconds, other.store_seconds),
+        max(one.memory_bytes, other.memory_bytes),
+    )
 
 
 def _memory_ratio(ratio: float) -> float:

@@ -92,6 +92,8 @@ class House:
     """Frames of clients that may wait in one session, and steps that may wait for a failing disk."""
     query_limit: int = 16
     """Queries of one session at once."""
+    stalled: bool = False
+    """The store does not answer: its disk stalls."""
     watch_seconds: float = 0.25
     """At least between two agent.state frames to a watching link."""
     metrics: Metrics = field(default_factory=Metrics)

@@ -279,6 +279,11 @@ class Registry:
         due_ms = due_at(state)
         return due_ms is not None and self.house.clock.wall_ms() < due_ms + SPEAK_GRACE_MS
 
+    @property
+    def busy(self) -> bool:
+        """Whether anything of an awake session waits or runs."""
+        return any(session.state.busy for session in self.awake.values())
+
     def note_storage(self) -> None:
         """Let sessions that are watched look at the disk."""
         self.each(Session.note_storage)

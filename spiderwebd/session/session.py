@@ -130,7 +130,7 @@ class Session:
             events = await self._inbox.take()
             state.rules = self.house.rules
             step = Step(state, clock.wall_ms())
-            state.degraded = self.house.writer.degraded is not None
+            state.degraded = self.house.stalled or self.house.writer.degraded is not None
             for event in events:
                 event(step)
             step.finish()

@@ -121,6 +121,8 @@ class Door:
         """Links being served now."""
         self.answers: Counter[int] = Counter()
         """HTTP answers given, by status; 101 counts the links handed on."""
+        self.refused: Counter[str] = Counter()
+        """Connections refused before they were a link, by stable code."""
         self.faults = 0
         """Connections that a fault of the daemon ended."""
 
@@ -295,6 +297,7 @@ class Door:
 
     def _refusal(self, refused: HttpRefused, head: Head | None) -> bytes:
         self.answers[refused.status] += 1
+        self.refused[refused.code.value] += 1
         return render_refusal(refused, without_body=head is not None and head.method == "HEAD")
 
     def _unavailable(self, code: Code, message: str) -> HttpRefused:

@@ -21,6 +21,21 @@ def test_a_single_late_wake_up_is_no_overload() -> None:
     assert overload.reason == "the loop is 0.60 s late"
 
 
+def test_it_remembers_since_when_and_how_bad() -> None:
+    """What the line at its end says: the largest of each measure between begin and end, and the begin."""
+    overload = Overload(LIMITS)
+    overload.observe(10.0, Measure(9.0, 9.0, 9))
+    assert overload.observe(11.0, LATE)
+    overload.observe(12.0, Measure(0.1, 1.5, 7))
+    overload.observe(13.0, CALM)
+    assert overload.observe(14.0, CALM)
+    assert overload.began == 11.0
+    assert overload.worst == Measure(0.6, 1.5, 7)
+    assert not overload.observe(20.0, LATE)
+    assert overload.observe(21.0, Measure(0.7, 0.0, 0))
+    assert (overload.began, overload.worst) == (21.0, Measure(0.7, 0.0, 0))
+
+
 def test_it_ends_only_after_a_while_well_below_the_limit() -> None:
     """Just under the limit is not calm; half of it, sustained, is."""
     overload = Overload(LIMITS)
