@@ -31,6 +31,8 @@ class Mode(IntEnum):
     """Writes are taken, every sync fails with EIO."""
     LYING = 5
     """Every sync says that it was done, and was not."""
+    STALLED = 6
+    """Writes are taken, a sync lasts until the mode changes."""
 
 
 def compiler() -> str | None:

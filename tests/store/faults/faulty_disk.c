@@ -17,7 +17,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { SOUND, FULL, BROKEN, TORN, UNSYNCED, LYING };
+enum { SOUND, FULL, BROKEN, TORN, UNSYNCED, LYING, STALLED };
 enum { MODE, FAILED_WRITES, FAILED_SYNCS, SYNCS, COUNTERS };
 #define DESCRIPTORS 4096
 #define FILES 64
@@ -169,6 +169,7 @@ static int synchronise(int fd, int (*real)(int)) {
     struct tracked *file = found(fd);
     if (!file) return real(fd);
     control[SYNCS]++;
+    while (control[MODE] == STALLED) usleep(10000);
     if (control[MODE] == UNSYNCED) { control[FAILED_SYNCS]++; errno = EIO; return -1; }
     if (control[MODE] == LYING) return 0;
     keep(fd, file);
