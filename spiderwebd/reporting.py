@@ -182,7 +182,7 @@ class Reporter:
         _LOGGER.warning("an identity file has a fault", agent=agent, reason=message)
 
     def overload(self, reason: str, seconds: float, refused: int) -> None:
-        """Say that new links are shed, and why; an empty reason ends it, and then it is said how bad it was."""
+        """Say that new links are shed, and why; an empty reason ends it, with how bad it was."""
         if reason or self.rooms is None:
             log.event("overload_began", reason=reason)
             return

@@ -23,7 +23,7 @@ async def test_the_system_clock_reads_wall_and_loop() -> None:
     assert start <= clock.monotonic() <= trio.current_time()
 
 
-async def test_the_system_clock_goes_on_evenly_when_the_system_s_is_set() -> None:
+def test_the_system_clock_goes_on_evenly_when_the_system_s_is_set() -> None:
     """Set forwards or back, the wall goes on as before until it is told to follow."""
     system, even = 1_000_000_000_000, 5_000_000_000
     clock = SystemClock(lambda: system, lambda: even)

@@ -89,6 +89,7 @@ class Loyal:
     async def _visit(self) -> None:
         after = None if self.key is None else len(self.story)
         peer = await Peer.open(self.target, self.key, after)
+        ended: EndedError | None = None
         try:
             self.account.attached[peer.ack["restored"]] += 1
             if self.key is not None and peer.ack["sessionKey"] != self.key:
@@ -99,10 +100,12 @@ class Loyal:
                 while True:
                     self._hear(await peer.receive())
         except* EndedError as ends:
-            raise ends.exceptions[0] from None
+            ended = next(end for end in ends.exceptions if isinstance(end, EndedError))
         finally:
             self.peer = None
             await trio.aclose_forcefully(peer.stream)
+        if ended is not None:
+            raise ended
 
     async def _talk(self, peer: Peer) -> None:
         # What had no answer is asked again: done once, whatever became of it the first time.
