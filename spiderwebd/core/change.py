@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 
 from spiderwebd.core.records import (
@@ -16,6 +15,7 @@ from spiderwebd.core.records import (
     Record,
     VersionRecord,
 )
+from spiderwebd.core.values import value
 
 
 class Operation(StrEnum):
@@ -31,7 +31,7 @@ class Operation(StrEnum):
     FIT = "fit"
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Entry:
     """An active memory, whole."""
 
@@ -57,7 +57,7 @@ class Entry:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Tombstone:
     """Says in RAM that memory `related_to` left it, and how."""
 
@@ -80,7 +80,7 @@ class Tombstone:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Summary:
     """A short text that stands for the memories it names."""
 
@@ -121,7 +121,7 @@ def row_of(record: EntryRecord) -> Row:
     return Summary(record.memory_id, sources, record.content, record.created_ms)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Change:
     """What one operation did, and all that must be persisted of it."""
 

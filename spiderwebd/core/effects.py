@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from spiderwebd.core.pending import Chat
 from spiderwebd.core.records import RequestRecord
+from spiderwebd.core.values import value
 
 LinkKey = Any
 """Whatever the shell uses to tell links apart; the core only hands it back."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class StartChat:
     """Begin to answer this message."""
 
     chat: Chat
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class StartTask:
     """Begin this task."""
 
@@ -38,7 +38,7 @@ class StartTask:
     """When a worker must have it at the latest, in wall-clock milliseconds; None: any time."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class StopGoal:
     """Cancel what still runs of this goal and close its batch."""
 
@@ -46,14 +46,14 @@ class StopGoal:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Hold:
     """Close (or open) the gate that running workers pass between steps."""
 
     closed: bool
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Ask:
     """A query that changes nothing: run it beside the loop and answer the link."""
 
@@ -62,7 +62,7 @@ class Ask:
     frame: Any
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Fetch:
     """Read a memory that is not in RAM from the LTM, then call `remembering.fetched` with it."""
 
@@ -74,7 +74,7 @@ class Fetch:
     """Handed back to `fetched` as it is."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Retell:
     """The same request again: send this link what was answered the first time."""
 
@@ -82,7 +82,7 @@ class Retell:
     record: RequestRecord
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Replay:
     """Send this link every journalled event after this seq."""
 
@@ -90,14 +90,14 @@ class Replay:
     after: int
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class HangUp:
     """Close this link normally: the client asked for it."""
 
     link: LinkKey
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Watch:
     """From now on send this link agent.state when it changes; or, without a request, no longer."""
 
@@ -111,7 +111,7 @@ class Watch:
 Start = StartChat | StartTask | StopGoal | Hold | Ask | Fetch | Retell | Replay | HangUp | Watch
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Outgoing:
     """A rendered frame: to one link, or (link None) journalled and to every link."""
 

@@ -7,8 +7,9 @@ store's integer for a session (the session key is a secret and stands in one row
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from spiderwebd.core.values import value
 
 
 class TaskState(StrEnum):
@@ -47,7 +48,7 @@ class EntryKind(StrEnum):
     TOMBSTONE = "tombstone"
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class SessionRecord:
     """Upsert of a session's own row."""
 
@@ -69,7 +70,7 @@ class SessionRecord:
     """JSON object of small things that only the session itself reads (heartbeat, saturation)."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class EntryRecord:
     """Upsert of one memory: the full text, and whether it stands in RAM."""
 
@@ -89,7 +90,7 @@ class EntryRecord:
     """Every memory that a summary stands for."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class LeaveRamRecord:
     """These memories are no longer in RAM; their full text stays."""
 
@@ -97,7 +98,7 @@ class LeaveRamRecord:
     memory_ids: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class VersionRecord:
     """One version of a memory's text that UPDATE replaced; kept, never overwritten."""
 
@@ -111,7 +112,7 @@ class VersionRecord:
     at_ms: int
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class EraseRecord:
     """True erasure asked for by a person: text and versions go, a dated tombstone stays."""
 
@@ -121,7 +122,7 @@ class EraseRecord:
     at_ms: int
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class EventRecord:
     """One journalled frame, rendered as it is sent; insert only."""
 
@@ -133,7 +134,7 @@ class EventRecord:
     created_ms: int
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class RequestRecord:
     """Upsert of an accepted request, the memory of what was done for a client's id."""
 
@@ -150,7 +151,7 @@ class RequestRecord:
     created_ms: int
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class GoalRecord:
     """Upsert of a goal."""
 
@@ -167,7 +168,7 @@ class GoalRecord:
     """Task number before which the goal pauses by itself, once."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class TaskRecord:
     """Upsert of one task of a goal."""
 
@@ -188,7 +189,7 @@ class TaskRecord:
     """Stable error code when it did not complete, for example no_worker."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class ArchiveRecord:
     """A dated marker: at this moment RAM stood so, for this reason (reset, compaction)."""
 
@@ -216,7 +217,7 @@ Record = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class SessionImage:
     """All that a session needs to come back exactly as it was, read in one snapshot."""
 

@@ -23,10 +23,11 @@ ORDER BY memory_id
 """
 BURY = """
 UPDATE entries
-SET kind = 'tombstone', role = 'system', content = ?, created_ms = ?, in_ram = 0, name = NULL,
+SET kind = 'tombstone', role = 'system', content = ?, created_ms = ?, name = NULL,
     related_to = memory_id, sources = '[]'
 WHERE entry = ?
 """
+LEAVE_RAM = "DELETE FROM ram WHERE sid = ? AND memory_id = ?"
 FORGET_VERSIONS = """
 DELETE FROM versions WHERE sid = ? AND memory_id IN (SELECT value FROM json_each(?))
 """
@@ -49,6 +50,7 @@ def forget(
     withdraw(connection, sid, [entry for entry, _ in found], purge=how == ERASED)
     ids = [memory_id for _, memory_id in found]
     connection.execute(FORGET_VERSIONS, (sid, json.dumps(ids)))
+    connection.executemany(LEAVE_RAM, [(sid, memory_id) for memory_id in ids])
     moment = datetime.fromtimestamp(at_ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     connection.executemany(
         BURY,

@@ -16,16 +16,10 @@ from itertools import groupby
 from pathlib import Path
 
 from spiderwebd.core.records import ArchiveRecord, EntryKind, EntryRecord, Record, SessionRecord
+from spiderwebd.store.changes import PUT_ARCHIVE, archive_row
 from spiderwebd.store.legacy_formats import STATE_MOMENT, Item, Snapshot, read_all
 from spiderwebd.store.schema import claim, open_writer, transaction
-from spiderwebd.store.tables import (
-    ENTRY_COLUMNS,
-    PUT_ARCHIVE,
-    SESSION_COLUMNS,
-    archive_row,
-    entry_of,
-    write,
-)
+from spiderwebd.store.tables import ENTRY_COLUMNS, SESSION_COLUMNS, entry_of, write
 
 AGENT = "default"
 """The original kept no agent with a session, except in a table that nothing read."""

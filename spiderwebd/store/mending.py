@@ -22,6 +22,7 @@ SIDS = """
 SELECT sid FROM entries UNION SELECT sid FROM events UNION SELECT sid FROM requests
 UNION SELECT sid FROM goals UNION SELECT sid FROM tasks UNION SELECT sid FROM versions
 UNION SELECT sid FROM archives UNION SELECT sid FROM removals UNION SELECT sid FROM imports
+UNION SELECT sid FROM ram
 """
 REBUILD = """
 INSERT INTO sessions (sid, key, principal, agent, created_ms, active_ms, next_memory_id, next_goal_id,

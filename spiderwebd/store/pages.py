@@ -157,7 +157,8 @@ def header_at(number: int) -> int:
 def cells(page: bytes, number: int, kinds: tuple[int, int]) -> tuple[list[int], int]:
     """Return the places of a b-tree page's cells and its right-most child (0 for a leaf).
 
-    `kinds` are the page types allowed. Raises BadPageError when this is no such page.
+    `kinds` are the page types allowed. On a leaf a place that cannot be one is PAGE_BYTES, where no cell
+    is, so that the others are read all the same. Raises BadPageError when this is no such page.
     """
     start = header_at(number)
     kind = page[start]
@@ -173,8 +174,11 @@ def cells(page: bytes, number: int, kinds: tuple[int, int]) -> tuple[list[int], 
     if first + 2 * count > PAGE_BYTES:
         raise BadPageError(f"page {number} is damaged")
     places = list(struct.unpack_from(f">{count}H", page, first))
-    if any(not first + 2 * count <= place < PAGE_BYTES - 3 for place in places):
-        raise BadPageError(f"page {number} is damaged")
+    possible = [first + 2 * count <= place < PAGE_BYTES - 3 for place in places]
+    if not all(possible):
+        if interior or not any(possible):
+            raise BadPageError(f"page {number} is damaged")
+        places = [place if there else PAGE_BYTES for place, there in zip(places, possible, strict=True)]
     child = int(struct.unpack_from(">I", page, start + 8)[0]) if interior else 0
     return places, child
 

@@ -23,6 +23,7 @@ from spiderwebd.store.search import Hit, Scope, Searcher
 from spiderwebd.store.tables import (
     ENTRY_COLUMNS,
     GOAL_COLUMNS,
+    IN_RAM,
     REQUEST_COLUMNS,
     SESSION_COLUMNS,
     TASK_COLUMNS,
@@ -42,7 +43,8 @@ Memory = EntryRecord
 # ruff's S608 (SQL built from strings) is answered once for all: only constant column lists go in.
 SESSION = f"SELECT {SESSION_COLUMNS} FROM sessions WHERE key = ?"  # noqa: S608 - constant columns
 RAM = f"""
-SELECT {ENTRY_COLUMNS} FROM entries WHERE sid = ? AND in_ram = 1 ORDER BY memory_id
+SELECT {ENTRY_COLUMNS} FROM entries
+WHERE sid = ?1 AND memory_id IN (SELECT memory_id FROM ram WHERE sid = ?1) ORDER BY memory_id
 """  # noqa: S608 - constant columns
 OPEN_GOALS = f"""
 SELECT {GOAL_COLUMNS} FROM goals
@@ -85,7 +87,7 @@ ORDER BY active_ms DESC, sid DESC LIMIT ?
 MEMORIES = f"""
 SELECT {ENTRY_COLUMNS} FROM entries
 WHERE sid = ?1 AND kind IN (SELECT value FROM json_each(?2))
-    AND (?3 = 0 OR in_ram = 0)
+    AND (?3 = 0 OR NOT {IN_RAM})
     AND (?4 IS NULL OR memory_id IN (SELECT value FROM json_each(?4)))
     AND (?5 IS NULL OR instr(CAST(content AS BLOB), ?5) > 0)
 ORDER BY memory_id DESC LIMIT ?6

@@ -50,7 +50,8 @@ WHERE sid = ?1 AND (
 # What stands in RAM, and the text of a goal that has not ended, is in use.
 OLD_ENTRIES = """
 SELECT memory_id FROM entries
-WHERE sid = ?1 AND created_ms < ?2 AND in_ram = 0 AND kind <> 'tombstone'
+WHERE sid = ?1 AND created_ms < ?2 AND kind <> 'tombstone'
+    AND memory_id NOT IN (SELECT memory_id FROM ram WHERE sid = ?1)
     AND memory_id NOT IN (
         SELECT memory_id FROM goals WHERE sid = ?1 AND state IN ('queued', 'running', 'interrupted')
         UNION SELECT memory_id FROM requests WHERE sid = ?1 AND state = 'open' AND memory_id IS NOT NULL

@@ -85,6 +85,7 @@ def _fill(source: Source, target: sqlite3.Connection, report: SalvageReport) -> 
     with transaction(target):
         receivers = {kept.name: Receiver(target, kept) for kept in KEPT if kept.name in present}
         for name, receiver in receivers.items():
+            copies[name].placed = source.knows(name)
             copies[name].gaps = source.rows(receiver)
             receiver.flush()
         source.strays(receivers)

@@ -137,6 +137,8 @@ def _lines(table: Copied) -> list[str]:
             f"    session {sid}: {unit} {first}" + (f" to {last}" if last != first else "")
             for sid, first, last, _ in ranges(table.lost)
         ]
+    if not table.placed:
+        lines.append("    where it stood is not known: rows may be missing")
     lines += [f"    {gap.text}" for gap in table.gaps]
     lines += [f"    {', '.join(table.key)} {_key(key)}: the row makes no sense" for key in table.refused]
     if len(lines) > LISTED:

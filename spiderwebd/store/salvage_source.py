@@ -52,6 +52,10 @@ class Source:
         if self._connection is not None:
             self._connection.close()
 
+    def knows(self, table: str) -> bool:
+        """Whether the place is known at which the rows of a table begin."""
+        return table in self._roots
+
     def rows(self, receiver: Receiver) -> list[Gap]:
         """Give the receiver every readable row of its table; return where rows could not be read."""
         kept = receiver.kept
@@ -85,7 +89,7 @@ class Source:
 
         def found(table: bool, rowid: int | None, values: list[Any]) -> None:
             for receiver in receivers.values():
-                if receiver.kept.clustered is table:
+                if receiver.kept.clustered is table or not receiver.kept.distinct:
                     continue
                 row = (rowid, *values[1:]) if table and values and values[0] is None else tuple(values)
                 if receiver.fits(row):
@@ -149,11 +153,16 @@ class Source:
             return self._roots_of(self._connection)
         with closing(sqlite3.connect(":memory:", isolation_level=None)) as fresh:
             fresh.execute(f"PRAGMA page_size = {PAGE_BYTES}")
+            migrate(fresh)
+            kept = self._roots_of(fresh)
+        with closing(sqlite3.connect(":memory:", isolation_level=None)) as fresh:
+            fresh.execute(f"PRAGMA page_size = {PAGE_BYTES}")
             migrate(fresh, upto=1)
-            roots = self._roots_of(fresh)
-        # Pages of the schema, of later steps and of the search index have no known place then.
+            first = self._roots_of(fresh)
+        # Pages of the schema, of later steps and of the search index have no known place then, and the
+        # root of what a later step dropped may be a page of anything.
         self._headless = True
-        return roots
+        return {name: page for name, page in first.items() if kept.get(name) == page}
 
     def _roots_of(self, connection: sqlite3.Connection) -> dict[str, int]:
         rows = connection.execute(

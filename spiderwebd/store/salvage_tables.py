@@ -34,6 +34,8 @@ class Kept:
     """An index that names rows without touching them, and so tells which were lost."""
     identity: tuple[str, ...] = ()
     """The columns of that index."""
+    distinct: bool = True
+    """Whether a row tells by itself that it is one of this table, so that a stray page can be given to it."""
 
 
 def _session(row: Row) -> None:
@@ -68,7 +70,7 @@ KEPT = (
         "sqlite_autoindex_sessions_1", ("sid", "key"),
     ),
     Kept(
-        "entries", f"entry, {tables.ENTRY_COLUMNS}", ("entry",), False, _entry,
+        "entries", f"entry, {tables.STORED_ENTRY_COLUMNS}", ("entry",), False, _entry,
         "sqlite_autoindex_entries_1", ("sid", "memory_id"),
     ),
     Kept("versions", tables.VERSION_COLUMNS, ("sid", "memory_id", "version"), True, _version),
@@ -88,6 +90,8 @@ KEPT = (
     ),
     Kept("removals", "removal, sid, kind, first, last, count, reason, at_ms", ("removal",), False, _any),
     Kept("imports", "session, moment, digest, sid, at_ms", ("session", "moment", "digest"), True, _any),
+    # Two integers may stand in any index; a session whose page of it is lost wakes with less in RAM.
+    Kept("ram", "sid, memory_id", ("sid", "memory_id"), True, _any, distinct=False),
 )  # fmt: skip
 
 LEFT_BEHIND = frozenset({"health", "indexed", "reindex", "index_state", "entries_fts", "entries_vocabulary"})
@@ -101,6 +105,8 @@ class Copied:
     name: str
     key: tuple[str, ...]
     rows: int = 0
+    placed: bool = True
+    """Whether it was known where its tree begins; else only stray pages of it could be found."""
     refused: list[tuple[object, ...]] = field(default_factory=list)
     """Keys of rows that could be read and make no sense."""
     gaps: list[Gap] = field(default_factory=list)
@@ -110,7 +116,7 @@ class Copied:
     @property
     def whole(self) -> bool:
         """Whether nothing is known to be missing."""
-        return not (self.refused or self.gaps or self.lost)
+        return self.placed and not (self.refused or self.gaps or self.lost)
 
 
 @dataclass(slots=True)

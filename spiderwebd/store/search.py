@@ -40,7 +40,8 @@ COMMON_TERMS = 4
 """Common words that are looked for first: more than half of all entries hold each of them."""
 
 HIT_COLUMNS = (
-    "e.sid, s.key, e.memory_id, e.version, e.role, e.kind, e.created_ms, e.content, e.in_ram, e.name"
+    "e.sid, s.key, e.memory_id, e.version, e.role, e.kind, e.created_ms, e.content, "
+    "EXISTS (SELECT 1 FROM ram r WHERE r.sid = e.sid AND r.memory_id = e.memory_id), e.name"
 )
 STATE = """
 SELECT watermark, documents, words,

@@ -26,7 +26,7 @@ from spiderwebd.core.records import (
     TaskState,
     VersionRecord,
 )
-from spiderwebd.store.erasure import ERASED, forget
+from spiderwebd.store.changes import EntryChange, write_changes
 
 Row = tuple[Any, ...]
 """One row as sqlite3 gives or takes it; its shape is the column list of the statement beside it."""
@@ -35,7 +35,14 @@ SESSION_COLUMNS = (
     "sid, key, principal, agent, created_ms, active_ms, next_memory_id, next_goal_id, seq, mode, "
     "last_goal, revision, extra"
 )
-ENTRY_COLUMNS = "sid, memory_id, kind, role, content, created_ms, in_ram, version, name, related_to, sources"
+IN_RAM = "EXISTS (SELECT 1 FROM ram WHERE ram.sid = entries.sid AND ram.memory_id = entries.memory_id)"
+ENTRY_COLUMNS = (
+    f"sid, memory_id, kind, role, content, created_ms, {IN_RAM}, version, name, related_to, sources"
+)
+STORED_ENTRY_COLUMNS = (
+    "sid, memory_id, kind, role, content, created_ms, in_ram, version, name, related_to, sources"
+)
+"""What a row of `entries` itself holds; `in_ram` tells nothing since schema step 4."""
 GOAL_COLUMNS = (
     "sid, goal_id, request, text, state, memory_id, created_ms, deadline_ms, ended_ms, pause_before"
 )
@@ -54,21 +61,6 @@ ON CONFLICT (sid) DO UPDATE SET
     next_goal_id = excluded.next_goal_id, mode = excluded.mode,
     seq = CASE WHEN key = excluded.key THEN excluded.seq END,
     last_goal = excluded.last_goal, revision = excluded.revision, extra = excluded.extra
-"""  # noqa: S608 - constant column list
-PUT_ENTRY = f"""
-INSERT INTO entries ({ENTRY_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT (sid, memory_id) DO UPDATE SET
-    kind = excluded.kind, role = excluded.role, content = excluded.content,
-    in_ram = excluded.in_ram, version = excluded.version, name = excluded.name,
-    sources = excluded.sources
-"""  # noqa: S608 - constant column list
-LEAVE_RAM = "UPDATE entries SET in_ram = 0 WHERE sid = ? AND memory_id = ?"
-CLEAR_RAM = "UPDATE entries SET in_ram = 0 WHERE sid = ? AND in_ram = 1"
-# The text of a kept version is never overwritten; who replaced it and how may be learnt later.
-PUT_VERSION = f"""
-INSERT INTO versions ({VERSION_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT (sid, memory_id, version) DO UPDATE SET
-    operation = excluded.operation, actor = excluded.actor, at_ms = excluded.at_ms
 """  # noqa: S608 - constant column list
 PUT_EVENT = "INSERT INTO events (sid, seq, type, request, frame, created_ms) VALUES (?, ?, ?, ?, ?, ?)"
 PUT_REQUEST = f"""
@@ -89,13 +81,6 @@ ON CONFLICT (sid, goal_id, task_id) DO UPDATE SET
     started_ms = excluded.started_ms, ended_ms = excluded.ended_ms, detail = excluded.detail,
     code = excluded.code
 """  # noqa: S608 - constant column list
-PUT_ARCHIVE = """
-INSERT INTO archives (sid, at_ms, reason, next_memory_id, entry_count, summary_count, cleared)
-VALUES (?, ?, ?, ?, ?, ?, ?)
-"""
-
-EntryChange = EntryRecord | LeaveRamRecord | VersionRecord | EraseRecord | ArchiveRecord
-"""What changes the entries table; these are carried out in the order in which they came."""
 
 
 def write(connection: sqlite3.Connection, submissions: Iterable[Sequence[Record]]) -> int:
@@ -139,42 +124,7 @@ def write(connection: sqlite3.Connection, submissions: Iterable[Sequence[Record]
     ):
         if rows:
             connection.executemany(statement, rows)
-    return _change_entries(connection, changes) if changes else 0
-
-
-def _change_entries(connection: sqlite3.Connection, changes: Sequence[EntryChange]) -> int:
-    pending: list[Row] = []
-    versions: list[Row] = []
-    entries = 0
-
-    def flush() -> None:
-        connection.executemany(PUT_ENTRY, pending)
-        # After the entries: a trigger has kept the replaced text itself, and these say who and how.
-        connection.executemany(PUT_VERSION, versions)
-        pending.clear()
-        versions.clear()
-
-    for record in changes:
-        if isinstance(record, EntryRecord):
-            pending.append(entry_row(record))
-            entries += 1
-            continue
-        if isinstance(record, VersionRecord):
-            versions.append(version_row(record))
-            continue
-        if pending or versions:
-            flush()
-        if isinstance(record, LeaveRamRecord):
-            connection.executemany(LEAVE_RAM, [(record.sid, memory_id) for memory_id in record.memory_ids])
-        elif isinstance(record, EraseRecord):
-            forget(connection, record.sid, record.memory_ids, ERASED, record.reason, record.at_ms)
-        else:
-            connection.execute(PUT_ARCHIVE, archive_row(record))
-            if record.cleared:
-                connection.execute(CLEAR_RAM, (record.sid,))
-    if pending or versions:
-        flush()
-    return entries
+    return write_changes(connection, changes) if changes else 0
 
 
 # StrEnum members and bools are passed as plain str and int: sqlite3 binds exact types several times
@@ -187,15 +137,6 @@ def session_row(record: SessionRecord) -> Row:
         record.sid, record.key, record.principal, record.agent, record.created_ms, record.active_ms,
         record.next_memory_id, record.next_goal_id, record.seq, record.mode, record.last_goal,
         record.revision, record.extra,
-    )  # fmt: skip
-
-
-def entry_row(record: EntryRecord) -> Row:
-    """The row of ENTRY_COLUMNS."""
-    return (
-        record.sid, record.memory_id, record.kind.value, record.role, record.content, record.created_ms,
-        1 if record.in_ram else 0, record.version, record.name, record.related_to,
-        f"[{','.join(map(str, record.sources))}]" if record.sources else "[]",
     )  # fmt: skip
 
 
@@ -220,22 +161,6 @@ def task_row(record: TaskRecord) -> Row:
     return (
         record.sid, record.goal_id, record.task_id, record.title, record.kind, record.state.value,
         record.attempts, record.created_ms, record.started_ms, record.ended_ms, record.detail, record.code,
-    )  # fmt: skip
-
-
-def version_row(record: VersionRecord) -> Row:
-    """The row of VERSION_COLUMNS."""
-    return (
-        record.sid, record.memory_id, record.version, record.content, record.operation, record.actor,
-        record.at_ms,
-    )  # fmt: skip
-
-
-def archive_row(record: ArchiveRecord) -> Row:
-    """The row that PUT_ARCHIVE takes."""
-    return (
-        record.sid, record.at_ms, record.reason, record.next_memory_id, record.entry_count,
-        record.summary_count, 1 if record.cleared else 0,
     )  # fmt: skip
 
 

@@ -109,7 +109,9 @@ async def test_what_leaves_ram_during_a_recall_is_not_lost_to_it(
         async def before_the_commit(query: object) -> object:
             # As if the read began a moment earlier: the rows say that 1 still is in RAM.
             await household.store.writer.perform(
-                lambda connection: connection.execute("UPDATE entries SET in_ram = 1 WHERE memory_id = 1")
+                lambda connection: connection.execute(
+                    "INSERT INTO ram SELECT sid, memory_id FROM entries WHERE memory_id = 1"
+                )
             )
             return await memories(query)  # type: ignore[arg-type]  # handed through
 

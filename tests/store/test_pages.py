@@ -72,6 +72,23 @@ def test_committed_frames_of_the_log_are_seen_and_others_are_not(tmp_path: Path)
             assert len(found) <= rows
 
 
+def test_a_leaf_whose_places_are_partly_damaged_gives_the_other_rows(tmp_path: Path) -> None:
+    """Bytes of the array that says where the cells are cost those cells, never the page."""
+    path = tmp_path / "a.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("CREATE TABLE t (a)")
+        connection.executemany("INSERT INTO t VALUES (?)", [(f"row {number}",) for number in range(40)])
+    with path.open("r+b") as file:
+        file.seek((roots(path)["t"] - 1) * PAGE_BYTES + 8 + 2 * 10)
+        file.write(b"\0\1" * 5)
+    found: list[int | None] = []
+    with Pages(path) as pages:
+        walk = Walk(pages, set())
+        walk.table(roots(path)["t"], lambda rowid, values: found.append(rowid))
+    assert found == [*range(1, 11), *range(16, 41)]
+    assert [gap.cells for gap in walk.gaps] == [5]
+
+
 def test_damage_in_the_middle_of_the_log_is_noted(tmp_path: Path) -> None:
     """Commits that stand behind a damaged place of the log are lost, and that is said."""
     path = tmp_path / "a.db"

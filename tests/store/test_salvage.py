@@ -489,7 +489,7 @@ async def test_older_schema_is_salvaged_and_brought_up(tmp_path: Path) -> None:
     served = Served([])
     await served.open(path)
     with closing(sqlite3.connect(path)) as connection:
-        assert version(connection) == 3
+        assert version(connection) == 4
         kinds = dict(connection.execute("SELECT kind, count(*) FROM entries GROUP BY kind").fetchall())
     assert kinds["entry"] > 300
     assert kinds["entry"] + kinds["tombstone"] == 399

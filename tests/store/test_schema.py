@@ -5,11 +5,13 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from spiderwebd.store import schema
+from spiderwebd.store.reader import read_image
 from tests.store.samples import database
 
 
@@ -36,6 +38,23 @@ def test_schema_steps_run_one_at_a_time(tmp_path: Path) -> None:
         assert schema.migrate(connection, upto=number) == number
     assert schema.migrate(connection) == len(schema.steps())
     connection.close()
+
+
+def test_working_memory_survives_the_step_that_moves_it(tmp_path: Path) -> None:
+    """Step 4 takes membership out of the entries: who stood in RAM still does, and nobody else."""
+    with closing(sqlite3.connect(tmp_path / "old.db", isolation_level=None)) as connection:
+        schema.migrate(connection, upto=3)
+        connection.execute(
+            "INSERT INTO sessions VALUES (1, 'key', 'ana', 'default', 1, 1, 4, 1, 0, 'running', '', 0, '{}')"
+        )
+        connection.executemany(
+            "INSERT INTO entries VALUES (?1, 1, ?1, 'entry', 'user', 'text', 1, ?2, 1, NULL, NULL, '[]')",
+            [(1, 0), (2, 1), (3, 1)],
+        )
+        schema.migrate(connection)
+        image = read_image(connection, "key", 0)
+    assert image is not None
+    assert [row.memory_id for row in image.ram] == [2, 3]
 
 
 def test_failing_step_leaves_the_version_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
