@@ -77,6 +77,8 @@ class Metrics:
     """Gauge: longest over median wait for a slot, of the sessions' means lately."""
     overloaded: bool = False
     """Gauge: new links are shed."""
+    loop_tasks: int = 0
+    """Gauge: tasks of the loop."""
     resident_bytes: int = 0
     """Gauge: resident memory."""
     last_heartbeat_ms: int = 0
@@ -152,6 +154,7 @@ class _Numbers(Collector):
         )
         yield _gauge("fairness_ratio", "Longest over median wait for a slot.", numbers.fairness_ratio)
         yield _gauge("overloaded", "Whether new links are shed.", numbers.overloaded)
+        yield _gauge("loop_tasks", "Tasks of the loop.", numbers.loop_tasks)
         yield _gauge("resident_bytes", "Resident memory.", numbers.resident_bytes)
         yield _gauge(
             "last_heartbeat_timestamp_seconds",

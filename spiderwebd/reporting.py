@@ -12,6 +12,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+import trio
+
 from spiderwebd import __version__, log, systemd
 from spiderwebd.config import ConfigError
 from spiderwebd.core.codes import Close
@@ -226,4 +228,5 @@ class Reporter:
         metrics.store_queue = metrics.queue_depth["store"] = writer.depth
         metrics.queue_oldest_seconds["store"] = writer.oldest_seconds
         metrics.overloaded = bool(self.rooms.pulse.overload.reason)
+        metrics.loop_tasks = trio.lowlevel.current_statistics().tasks_living
         metrics.resident_bytes = resident_bytes()

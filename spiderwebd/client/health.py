@@ -31,9 +31,18 @@ def accounts(place: Place, timeout: float) -> Accounts | None:
 
     Raises as `probe` does.
     """
+    text = metrics(place, timeout)
+    return Accounts.read(text) if text is not None else None
+
+
+def metrics(place: Place, timeout: float) -> str | None:
+    """Return the daemon's metrics as Prometheus reads them, or None when it does not show them to this token.
+
+    Raises as `probe` does.
+    """
     headers = [("Authorization", f"Bearer {place.token}")] if place.token else []
     status, body = _get(place, "/metrics", timeout, headers)
-    return Accounts.read(body.decode("utf-8", "replace")) if status == 200 else None
+    return body.decode("utf-8", "replace") if status == 200 else None
 
 
 def _get(place: Place, path: str, timeout: float, headers: list[tuple[str, str]]) -> tuple[int, bytes]:

@@ -18,6 +18,8 @@ class Entry:
     kind: str
     session: int
     sent_at: float
+    label: str
+    """Under which its latencies are counted."""
     accepted: bool = False
 
 
@@ -26,6 +28,8 @@ class Ledger:
     """Kept by whoever reads the links; a request is known by its id, unique over all sessions."""
 
     sent: int = 0
+    pings: int = 0
+    """Of those sent, the ones that no daemon counts."""
     accepted: int = 0
     served: int = 0
     refused: Counter[str] = field(default_factory=Counter)
@@ -37,10 +41,11 @@ class Ledger:
     goal_seconds: dict[int, list[float]] = field(default_factory=lambda: defaultdict(list))
     """Of each session: how long its goals took."""
 
-    def send(self, request: str, kind: str, session: int, now: float) -> None:
-        """Note a request that is about to be sent."""
+    def send(self, request: str, kind: str, session: int, now: float, label: str = "") -> None:
+        """Note a request that is about to be sent; its latencies are counted under `label`, or its kind."""
         self.sent += 1
-        self.open[request] = Entry(kind, session, now)
+        self.pings += kind == "ping"
+        self.open[request] = Entry(kind, session, now, label or kind)
 
     def hear(self, frame: Frame, now: float) -> str | None:
         """Take in a frame; return the id of the request that it ended, if it did."""
@@ -54,7 +59,7 @@ class Ledger:
                     self.wrong.append(f"{request} was accepted twice")
                 entry.accepted = True
                 self.accepted += 1
-                self.latencies[f"{entry.kind} accepted"].add(now - entry.sent_at)
+                self.latencies[f"{entry.label} accepted"].add(now - entry.sent_at)
                 return None
             case "error":
                 if entry.accepted:
@@ -71,7 +76,7 @@ class Ledger:
                 self._end(request, entry, frame["status"], now)
             case "pong" | "memory.query" | "agent.state" if not entry.accepted:
                 self.served += 1
-                self.latencies[entry.kind].add(now - entry.sent_at)
+                self.latencies[entry.label].add(now - entry.sent_at)
             case _:
                 return None
         del self.open[request]
@@ -81,7 +86,7 @@ class Ledger:
         if not entry.accepted:
             self.wrong.append(f"{request} ended {outcome} without having been accepted")
         self.outcomes[outcome] += 1
-        self.latencies[entry.kind].add(now - entry.sent_at)
+        self.latencies[entry.label].add(now - entry.sent_at)
         if entry.kind == "goal":
             self.goal_seconds[entry.session].append(now - entry.sent_at)
 

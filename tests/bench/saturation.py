@@ -8,6 +8,8 @@ it short. Three parts, each checked to the last request:
    at a time, giant frames;
 3. a storm: all links drop, and many more reconnect at once; every one is attached and resumes exactly.
 
+The daemon has one core to itself (as far as others leave it), the load the rest. A bystander in a process of
+its own asks for state and pings all the while, and the yardstick's echo beside them, on the daemon's core.
 It prints what was measured, and ends with 1 when something did not hold.
 """
 
@@ -16,10 +18,13 @@ from __future__ import annotations
 import argparse
 import itertools
 import os
+import sqlite3
+import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -28,11 +33,13 @@ from statistics import median
 import trio
 
 from spiderwebd.client.accounting import Accounts
-from spiderwebd.client.health import accounts
-from tests.bench import proc
+from spiderwebd.client.health import accounts, metrics
+from spiderwebd.store.store import DATABASE
+from tests.bench import bystander, proc
 from tests.bench.ledger import Ledger
 from tests.bench.load import raise_descriptor_limit
 from tests.bench.peer import EndedError, Frame, Peer, ShedError, Target, open_patiently
+from tests.bench.servers import echo_server
 from tests.flows.daemon_process import DaemonProcess
 
 SETTINGS = {
@@ -57,7 +64,9 @@ SETTLE_SECONDS = 120.0
 STORM_SECONDS = 30.0
 """Issue 5: in which a storm of reconnects must be attached."""
 MEMORY_RATIO = 1.10
-"""Of the resident memory after half of the hostile load: what it may have become after all of it."""
+"""Of the resident memory in the last part of the first hostile load: what it may be in that of the second."""
+MEMORY_PART = 0.2
+"""Of a load: the part in whose median memory is read, so that no moment's garbage decides."""
 SHORT_LOAD_SECONDS = 60.0
 """Below this a run says nothing about memory: caches still fill."""
 FAIRNESS_RATIO = 4.0
@@ -92,8 +101,16 @@ class Run:
     seed: int = 5
     report: Report = field(default_factory=Report)
     ledger: Ledger = field(default_factory=Ledger)
-    control: Ledger = field(default_factory=Ledger)
-    """Of one link that asks for its state and pings while all others press."""
+    echo: str = ""
+    """host:port of the yardstick."""
+    beside: bystander.Seen = field(default_factory=bystander.Seen)
+    """What one link saw that asks for its state and pings while all others press."""
+    tasks: float = 0.0
+    """Tasks of the daemon's loop before anybody came."""
+    memory: float = 0.0
+    """Resident memory in the last part of the last load."""
+    visits: int = 0
+    """Bystanders so far."""
     ends: Counter[str] = field(default_factory=Counter)
     """How hostile links ended."""
     _ids: Iterator[int] = field(default_factory=itertools.count)
@@ -112,16 +129,19 @@ class Run:
 
     async def main(self) -> Report:
         """Run all parts; the daemon must be ready."""
+        self.tasks = self.gauges("loop_tasks")["loop_tasks"]
         await self._load(hostile=False, seconds=self.seconds * 0.4)
         await self._check_sums(exact=True)
         descriptors = self._descriptors()  # the readers of the database are open by now
         await self._load(hostile=True, seconds=self.seconds * 0.3)
         await self._check_sums(exact=False)
-        memory = proc.resident_bytes(self.daemon.pid)
+        memory = self.memory
         await self._load(hostile=True, seconds=self.seconds * 0.3)
         await self._check_sums(exact=False)
-        grown = proc.resident_bytes(self.daemon.pid) / memory
-        self.report.say(f"memory: {memory >> 20} MiB, x{grown:.3f} after as much hostility again")
+        grown = self.memory / memory
+        self.report.say(
+            f"memory: {memory / 2**20:.1f} MiB under hostile load, x{grown:.3f} after as much of it again"
+        )
         self.report.check(
             self.seconds < SHORT_LOAD_SECONDS or grown <= MEMORY_RATIO, f"memory grew by {grown:.3f}"
         )
@@ -131,6 +151,7 @@ class Run:
                 await trio.sleep(0.1)
         left = self._descriptors() - descriptors
         self.report.check(left <= 0, f"{left} descriptors are still open")
+        await self._all_at_rest()
         self._figures()
         return self.report
 
@@ -142,8 +163,8 @@ class Run:
     async def _load(self, *, hostile: bool, seconds: float) -> None:
         cpu, sent, began = proc.cpu_seconds(self.daemon.pid), self.ledger.sent, trio.current_time()
         deadline = began + seconds
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._control, deadline)
+        async with self._bystander(), trio.open_nursery() as nursery:
+            nursery.start_soon(self._read_memory, began + seconds * (1 - MEMORY_PART), deadline)
             for number in range(self.sessions):
                 nursery.start_soon(self._session, number, deadline)
             if hostile:
@@ -196,7 +217,8 @@ class Run:
     def _request(self, random: Random, number: int) -> Frame:
         kind = random.choices(("ping", "chat", "goal", "query"), (4, 4, 1, 2))[0]
         request = f"s{number}-{next(self._ids)}"
-        self.ledger.send(request, kind, number, trio.current_time())
+        label = f"{kind} in a flood" if number % 4 == 0 else kind
+        self.ledger.send(request, kind, number, trio.current_time(), label)
         match kind:
             case "ping":
                 return {"type": "ping", "id": request}
@@ -207,30 +229,36 @@ class Run:
             case _:
                 return {"type": "memory.query", "id": request, "topic": "tea", "limit": 5}
 
-    async def _control(self, deadline: float) -> None:
-        """One link that asks for state and pings ten times a second, and must always be answered."""
-        peer = await open_patiently(self.target, None, None, lambda reason: None, deadline)
-        async with trio.open_nursery() as nursery:
+    @asynccontextmanager
+    async def _bystander(self) -> AsyncIterator[None]:
+        """Let somebody stand by in a process of its own; take in what it saw."""
+        self.visits += 1
+        command = [sys.executable, "-m", "tests.bench.bystander"]
+        process = await trio.lowlevel.open_process(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            job = bystander.Job(self.daemon.listen, self.daemon.token, self.echo)
+            await process.stdin.send_all(job.dump().encode())
+            yield
+            with trio.fail_after(SETTLE_SECONDS):
+                await process.stdin.send_all(b"\n")
+                seen = b"".join([data async for data in process.stdout])
+                await process.wait()
+            self.beside.merge(bystander.Seen.load(seen.decode()))
+        finally:
+            process.kill()
+            await trio.aclose_forcefully(process.stdin)
+            await trio.aclose_forcefully(process.stdout)
 
-            async def read() -> None:
-                while True:
-                    self.control.hear(await peer.receive(), trio.current_time())
-
-            nursery.start_soon(read)
-            while trio.current_time() < deadline:
-                for kind, frame in (
-                    ("state", {"type": "agent.control", "action": "state"}),
-                    ("ping", {"type": "ping"}),
-                ):
-                    request = f"c-{next(self._ids)}"
-                    self.control.send(request, kind, -1, trio.current_time())
-                    await peer.send({**frame, "id": request})
-                await trio.sleep(0.1)
-            with trio.move_on_after(SETTLE_SECONDS):
-                while self.control.open:  # noqa: ASYNC110 - a ledger has no events
-                    await trio.sleep(0.05)
-            nursery.cancel_scope.cancel(reason="all is answered")
-        await peer.close()
+    async def _read_memory(self, since: float, deadline: float) -> None:
+        """Keep the median of the resident memory between two moments."""
+        await trio.sleep_until(since)
+        found = []
+        while trio.current_time() < deadline:
+            found.append(proc.resident_bytes(self.daemon.pid))
+            await trio.sleep(0.25)
+        self.memory = median(found or [proc.resident_bytes(self.daemon.pid)])
 
     # Hostility: what these send is not in the ledger, but in the daemon's own sums
 
@@ -335,15 +363,13 @@ class Run:
         self.report.check(found.undecided == 0, f"{found.undecided} requests were never decided")
         self.report.check(found.lost == 0, f"{found.lost} accepted requests were lost")
         self.report.check(not found.running + found.queued, f"{found.running + found.queued} never ended")
-        for ledger in (self.ledger, self.control):
-            self.report.failures += ledger.sums()
+        self.report.failures += self.ledger.sums()
         if exact:
-            attaches = self.sessions + 1
-            pings = sum(ledger.latencies["ping"].total for ledger in (self.ledger, self.control))
+            attaches, states = self.sessions + self.visits, self.beside.latencies["state"].total
             for name, theirs, ours in (
                 ("accepted", found.accepted, self.ledger.accepted),
                 ("refused", found.refused, self.ledger.refused.total()),
-                ("served", found.served, self.ledger.served + self.control.served - pings + attaches),
+                ("served", found.served, self.ledger.served - self.ledger.pings + states + attaches),
             ):
                 self.report.check(theirs == ours, f"the daemon {name} {theirs}, its clients count {ours}")
 
@@ -407,15 +433,36 @@ class Run:
         self.report.check(len(took) == self.storm, f"{self.storm - len(took)} links never came back")
         self.report.check(last <= STORM_SECONDS, f"the storm took {last:.1f} s")
 
+    async def _all_at_rest(self) -> None:
+        """With nobody there any more, the daemon has no link, no session, no open goal and no spare task."""
+        found: dict[str, float] = {}
+        with trio.move_on_after(SETTLE_SECONDS):
+            while not found or any(found.values()):
+                found = self.gauges("links", "sessions_awake", "goals_open")
+                await trio.sleep(0.2)
+        self.report.check(not any(found.values()), f"with nobody there: {found}")
+        spare = self.gauges("loop_tasks")["loop_tasks"] - self.tasks
+        self.report.say(f"at rest: {self.tasks:.0f} tasks as before the load, {spare:+.0f}")
+        self.report.check(spare <= 0, f"{spare:.0f} tasks are left")
+
+    def gauges(self, *names: str) -> dict[str, float]:
+        """Ask the daemon for some of its gauges."""
+        wanted = {f"spiderwebd_{name}": name for name in names}
+        text = metrics(self.daemon.place, 20.0)
+        assert text is not None
+        lines = (line.partition(" ") for line in text.splitlines())
+        return {wanted[name]: float(figure) for name, _, figure in lines if name in wanted}
+
     def _figures(self) -> None:
-        for title, ledger in (("", self.ledger), ("control ", self.control)):
-            for kind, latencies in sorted(ledger.latencies.items()):
-                if latencies.total:
-                    marks = ", ".join(
-                        f"{name} {latencies.percentile(share) * 1000:.1f}"
-                        for name, share in (("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999))
-                    )
-                    self.report.say(f"{title}{kind}: {latencies.total:,} in ms {marks}")
+        for kind, latencies in sorted(self.ledger.latencies.items()):
+            if latencies.total:
+                marks = ", ".join(
+                    f"{name} {latencies.percentile(share) * 1000:.1f}"
+                    for name, share in (("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999))
+                )
+                self.report.say(f"{kind}: {latencies.total:,} in ms {marks}")
+        for line in self.beside.lines():
+            self.report.say(line)
         self.report.say(f"refused: {dict(self.ledger.refused)}; hostile ends: {dict(self.ends)}")
         means = [
             sum(taken) / len(taken)
@@ -431,14 +478,34 @@ class Run:
 def saturate(folder: Path, *, sessions: int, seconds: float, storm: int) -> Report:
     """Start a daemon in `folder`, press it, and return what was found; its log is in the folder."""
     raise_descriptor_limit()
-    with DaemonProcess(folder, SETTINGS) as daemon:
-        run = Run(daemon, sessions, seconds, storm)
-        report = trio.run(run.main)
-        status = daemon.terminate()
-        report.check(status == 0, f"the daemon ended with {status}")
-        report.check("Traceback" not in daemon.stderr, "the daemon's log tells of a fault")
-        report.check(not run.ledger.open, "requests were left open")
+    cores = os.sched_getaffinity(0)
+    first = min(cores)
+    try:
+        os.sched_setaffinity(0, {first})  # inherited by the daemon
+        with DaemonProcess(folder, SETTINGS) as daemon, echo_server(folder, first) as echo:
+            os.sched_setaffinity(0, cores - {first} or cores)
+            run = Run(daemon, sessions, seconds, storm, echo=f"{echo.host}:{echo.port}")
+            report = trio.run(run.main)
+            status = daemon.terminate()
+            report.check(status == 0, f"the daemon ended with {status}")
+            report.check("Traceback" not in daemon.stderr, "the daemon's log tells of a fault")
+            report.check(not run.ledger.open, "requests were left open")
+            for what, rows in _open_rows(daemon.state_directory / DATABASE).items():
+                report.check(not rows, f"{rows} {what} are left open in the database")
+    finally:
+        os.sched_setaffinity(0, cores)
     return report
+
+
+def _open_rows(database: Path) -> dict[str, int]:
+    """What of a database that nobody has open has no end."""
+    with closing(sqlite3.connect(database)) as connection:
+        return {
+            table: connection.execute(
+                f"SELECT count(*) FROM {table} WHERE state IN ('open', 'queued', 'running')"
+            ).fetchone()[0]
+            for table in ("requests", "goals", "tasks")
+        }
 
 
 def main() -> int:
