@@ -121,6 +121,10 @@ class Metrics:
     commit_seconds: Histogram = field(default_factory=lambda: Histogram(COMMIT_BOUNDS))
     task_wait_seconds: Histogram = field(default_factory=lambda: Histogram(WAIT_BOUNDS))
     """From queueing a task to the worker that has it."""
+    chat_wait_seconds: Histogram = field(default_factory=lambda: Histogram(WAIT_BOUNDS))
+    """From accepting a message to the beginning of its answer."""
+    store_lag_seconds: Histogram = field(default_factory=lambda: Histogram(LAG_BOUNDS))
+    """How long the oldest write has waited, looked at as often as the loop's lag."""
     loop_lag_seconds: Histogram = field(default_factory=lambda: Histogram(LAG_BOUNDS))
     before_render: list[Callable[[], None]] = field(default_factory=list)
     """Called before each rendering, to set the numbers that somebody else counts."""
@@ -201,6 +205,14 @@ class _Numbers(Collector):
         yield _histogram("commit_seconds", "Seconds of one transaction.", numbers.commit_seconds)
         yield _histogram(
             "task_wait_seconds", "Seconds from queueing a task to its worker.", numbers.task_wait_seconds
+        )
+        yield _histogram(
+            "chat_wait_seconds",
+            "Seconds from accepting a message to the beginning of its answer.",
+            numbers.chat_wait_seconds,
+        )
+        yield _histogram(
+            "store_lag_seconds", "Seconds that the oldest write has waited.", numbers.store_lag_seconds
         )
         yield _histogram("loop_lag_seconds", "Seconds the loop woke up late.", numbers.loop_lag_seconds)
 

@@ -94,6 +94,7 @@ class Pulse:
             self.lag = trio.current_time() - due
             self.metrics.loop_lag_seconds.observe(self.lag)
             measure = Measure(self.lag, self.writer.statistics.oldest_seconds, resident_bytes())
+            self.metrics.store_lag_seconds.observe(measure.store_seconds)
             if self.overload.observe(trio.current_time(), measure):
                 self._tell_overload()
             self._look_at_store(measure.store_seconds)

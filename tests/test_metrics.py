@@ -48,6 +48,8 @@ def test_numbers_reach_the_rendering() -> None:
     metrics.faults["link"] += 1
     metrics.outbox_drops += 1
     metrics.log_drops = 8
+    metrics.links_refused["unauthorized"] += 4
+    metrics.loop_tasks = 17
     found = samples(metrics)
     assert {key: value for key, value in found.items() if value and "bucket" not in key[0]} == {
         ("spiderwebd_links", ""): 3,
@@ -55,6 +57,8 @@ def test_numbers_reach_the_rendering() -> None:
         ("spiderwebd_goals_open", ""): 1,
         ("spiderwebd_store_queue", ""): 9,
         ("spiderwebd_links_opened_total", ""): 5,
+        ("spiderwebd_links_refused_total", "unauthorized"): 4,
+        ("spiderwebd_loop_tasks", ""): 17,
         ("spiderwebd_requests_received_total", ""): 20,
         ("spiderwebd_requests_served_total", ""): 7,
         ("spiderwebd_requests_running", ""): 1,

@@ -139,10 +139,10 @@ async def test_a_write_that_does_not_come_back_is_seen_between_two_beats(
     nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
 ) -> None:
     """The oldest write says it, three looks in a row: one look may come from a process that was stopped."""
-    store, said = StallingStore(), []
+    store, said, metrics = StallingStore(), [], Metrics()
     pulse = Pulse(
         store,  # type: ignore[arg-type]
-        Metrics(),
+        metrics,
         status=str,
         on_stall=said.append,
         overload=Overload(NO_LIMITS),
@@ -159,6 +159,7 @@ async def test_a_write_that_does_not_come_back_is_seen_between_two_beats(
         store.statistics = sound
         await trio.sleep(LAG_PROBE_SECONDS * 1.9)
         assert said == [True, False][: 2 * stalled]
+    assert metrics.store_lag_seconds.total == pytest.approx(4 * (ANSWER_SECONDS + 0.1))
     nursery.cancel_scope.cancel(reason="test ends")
 
 

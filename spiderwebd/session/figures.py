@@ -15,6 +15,7 @@ def collect(metrics: Metrics, registry: Registry) -> None:
     """Set what is open, how deep each queue of the sessions is, and how old its oldest is (seconds)."""
     now_ms = registry.house.clock.wall_ms()
     running = queued = inbox = 0
+    inbox_seconds = 0.0
     chats: list[int] = []
     goals: list[int] = []
     tasks: list[int] = []
@@ -24,12 +25,14 @@ def collect(metrics: Metrics, registry: Registry) -> None:
         running += open_running
         queued += open_queued
         inbox += session.waiting
+        inbox_seconds = max(inbox_seconds, session.waiting_seconds)
         _note(session.state, chats, goals, tasks, slots)
     metrics.sessions_awake = len(registry.awake)
     metrics.requests_running = running
     metrics.requests_queued = queued + metrics.requests_left
     metrics.fairness_ratio = registry.house.waits.ratio()
     metrics.queue_depth["inbox"] = inbox
+    metrics.queue_oldest_seconds["inbox"] = inbox_seconds
     for name, since in (("chats", chats), ("goals", goals), ("tasks", tasks), ("slots", slots)):
         metrics.queue_depth[name] = len(since)
         metrics.queue_oldest_seconds[name] = max(0, now_ms - min(since, default=now_ms)) / 1000

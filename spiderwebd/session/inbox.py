@@ -16,19 +16,25 @@ class Inbox(Generic[Item]):
     Results are bounded by the work that may run, so `put` needs no bound of its own.
     """
 
-    __slots__ = ("_items", "_limit", "_offered", "_room", "_wake")
+    __slots__ = ("_items", "_limit", "_offered", "_room", "_since", "_wake")
 
     def __init__(self, limit: int) -> None:
         """Take at most `limit` offered items at a time; more is refused, and the caller says so."""
         self._items: deque[Item] = deque()
         self._limit = limit
         self._offered = 0
+        self._since = 0.0
         self._wake: trio.Event | None = None
         self._room: trio.Event | None = None
 
     def __len__(self) -> int:
         """Count what waits, offered or put."""
         return len(self._items)
+
+    @property
+    def oldest_seconds(self) -> float:
+        """How long the oldest has waited; 0 when nothing waits."""
+        return trio.current_time() - self._since if self._items else 0.0
 
     def offer(self, item: Item) -> bool:
         """Add what a client sent; False when `limit` such items already wait."""
@@ -40,6 +46,8 @@ class Inbox(Generic[Item]):
 
     def put(self, item: Item) -> None:
         """Add the result of something the session started, or a tick of a sweep."""
+        if not self._items:
+            self._since = trio.current_time()
         self._items.append(item)
         if self._wake is not None:
             self._wake.set()

@@ -106,6 +106,8 @@ class Running:
 
     async def _answer(self, chat: Chat) -> None:
         session = self._session
+        waited = session.house.clock.wall_ms() - chat.created_ms
+        session.house.metrics.chat_wait_seconds.observe(max(0, waited) / 1000)
         late = trio.CancelScope(deadline=self._moment(answer_by_ms(session.state, chat)))
         try:
             with log.bound(request=chat.request):

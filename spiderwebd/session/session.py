@@ -168,6 +168,11 @@ class Session:
         """How much waits in the inbox."""
         return len(self._inbox)
 
+    @property
+    def waiting_seconds(self) -> float:
+        """How long the oldest in the inbox has waited."""
+        return self._inbox.oldest_seconds
+
     # From links
 
     def receive(self, client: Client, frame: AnyFrame) -> bool:

@@ -41,6 +41,15 @@ async def test_depths_and_ages_are_those_of_the_queues(
         assert (metrics.requests_running, metrics.requests_queued) == (3, 3)
         assert metrics.sessions_awake == 2
         assert metrics.requests_accepted == 6
+        waits = metrics.chat_wait_seconds
+        assert (sum(waits.counts), waits.total) == (1, pytest.approx(0, abs=0.1))
+        # What the loop has not come to yet waits too.
+        first.say("memory.create", content="late")
+        assert first.session is not None
+        assert first.session.waiting == 1
+        collect(metrics, household.registry)
+        assert metrics.queue_depth["inbox"] == 1
+        assert 0 <= ages["inbox"] < 1
 
 
 async def test_an_idle_house_shows_nothing(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:

@@ -65,6 +65,23 @@ async def test_room_comes_when_the_loop_takes(autojump_clock: trio.testing.MockC
     assert got == [True]
 
 
+async def test_the_oldest_has_an_age(autojump_clock: trio.testing.MockClock) -> None:
+    """Counted from the first that nobody has taken, whatever came after it; 0 when nothing waits."""
+    inbox: Inbox[int] = Inbox(2)
+    assert inbox.oldest_seconds == 0
+    inbox.put(1)
+    await trio.sleep(3)
+    inbox.put(2)
+    await trio.sleep(1)
+    assert inbox.oldest_seconds == pytest.approx(4)
+    await inbox.take()
+    await trio.sleep(1)
+    assert inbox.oldest_seconds == 0
+    inbox.put(3)
+    await trio.sleep(2)
+    assert inbox.oldest_seconds == pytest.approx(2)
+
+
 async def test_a_cancelled_taker_loses_nothing() -> None:
     """What comes after a cancelled take is there for the next one."""
     inbox: Inbox[int] = Inbox(1)
