@@ -174,12 +174,19 @@ class Limits(Section):
     frames_per_second: float = _seconds(
         20_000, 1, 10_000_000, "Websocket frames a second from one link, sustained; twice as many in a burst."
     )
+    bytes_per_second: float = _seconds(
+        67_108_864,
+        65_536,
+        1e12,
+        "Bytes of websocket frames a second from one link, sustained; twice as many in a burst.",
+    )
     fast_links: bool = _text(
         True, "Decode frames by the daemon's own codec; false leaves links to trio-websocket throughout."
     )
     queries: int = _count(16, 1, 1_024, "Memory and history queries of one session at once.")
     goals_queued: int = _count(32, 1, 4_096, "Goals of one session that wait or run.")
     goals_total: int = _count(4_096, 1, 1_048_576, "Goals that wait or run, all awake sessions together.")
+    tasks_queued: int = _count(1_024, 1, 1_048_576, "Tasks of one session that wait to be started.")
     tasks_total: int = _count(
         16_384, 1, 16_777_216, "Tasks that wait to be started, all awake sessions together."
     )

@@ -55,8 +55,15 @@ def goals_full(step: Step, link: LinkKey, request: str) -> bool:
 
 
 def tasks_full(step: Step, link: LinkKey, request: str, tasks: int) -> bool:
-    """Refuse a goal whose tasks would be more than may wait in all sessions together."""
+    """Refuse a goal whose tasks would be more than may wait in this session, or in all sessions together."""
     state = step.state
+    if state.queued_tasks + tasks > state.rules.tasks_queued:
+        message = (
+            f"{state.queued_tasks} of at most {state.rules.tasks_queued} tasks wait in this session, too "
+            f"many for {tasks} more; try later."
+        )
+        refuse(step, link, request, limits.TASKS, message)
+        return True
     waiting, total = state.share.tasks_with(state.queued_tasks), state.rules.tasks_total
     if waiting + tasks <= total:
         return False

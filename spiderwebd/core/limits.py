@@ -193,6 +193,14 @@ LINK_FRAMES = Limit(
     close=Close.POLICY,
     announced="framesPerSecond",
 )
+LINK_BYTES = Limit(
+    "limits.bytes_per_second",
+    Scope.LINK,
+    "bytes of websocket frames a second, twice as many in a burst",
+    Policy.CLOSE,
+    close=Close.POLICY,
+    announced="bytesPerSecond",
+)
 PRINCIPAL_FRAMES = Limit(
     "limits.principal_frames_per_second",
     Scope.PRINCIPAL,
@@ -267,6 +275,16 @@ GOALS_TOTAL = Limit(
     LONG_MS,
     deadline="workers.goal_seconds",
     announced="goalsTotal",
+)
+TASKS = Limit(
+    "limits.tasks_queued",
+    Scope.SESSION,
+    "tasks that wait to be started",
+    Policy.REFUSE,
+    Code.QUEUE_FULL,
+    SHORT_MS,
+    deadline="workers.queue_seconds",
+    announced="tasksQueued",
 )
 TASKS_TOTAL = Limit(
     "limits.tasks_total",
@@ -370,6 +388,7 @@ LIMITS = (
     SESSIONS,
     FRAME_BYTES,
     LINK_FRAMES,
+    LINK_BYTES,
     PRINCIPAL_FRAMES,
     PRINCIPAL_BYTES,
     MESSAGE_BYTES,
@@ -378,6 +397,7 @@ LIMITS = (
     QUERIES,
     GOALS,
     GOALS_TOTAL,
+    TASKS,
     TASKS_TOTAL,
     PLAN,
     SESSION_TASKS,

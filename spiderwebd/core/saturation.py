@@ -1,11 +1,13 @@
 """Saturation: what a client is told when a plan had more tasks than may be accepted (8.3, 8.4).
 
-The figures stand in the session's `beat`, as long as the goal they are about has not ended.
+The figures stand in the session's `beat`, as long as the goal they are about has not ended. `deferred` are
+that goal's tasks that were accepted and wait; `queued` and `active` are those of the whole session.
 """
 
 from __future__ import annotations
 
 from spiderwebd.core.pending import Goal
+from spiderwebd.core.records import TaskState
 from spiderwebd.core.state import State, Step
 from spiderwebd.core.telling import tell_progress
 
@@ -29,6 +31,7 @@ def tell_saturation(step: Step, goal: Goal, dropped: int) -> None:
         goalId=goal.goal_id,
         accepted=accepted,
         total=total,
+        deferred=goal.count(TaskState.QUEUED),
         dropped=dropped,
         queued=state.queued_tasks,
         active=state.active_tasks,
@@ -36,10 +39,14 @@ def tell_saturation(step: Step, goal: Goal, dropped: int) -> None:
 
 
 def tell_prolonged(step: Step, request: str) -> None:
-    """Say once that saturation lasts; its figures are forgotten when nothing waits any more."""
+    """Say once that saturation lasts, and only while a task of the goal it is about waits."""
     state = step.state
     saturated = state.beat.get("saturated")
     if not isinstance(saturated, dict) or saturated["told"]:
+        return
+    goal = state.goals.get(saturated["goalId"])
+    deferred = 0 if goal is None else goal.count(TaskState.QUEUED)
+    if not deferred:
         return
     lasted = step.now_ms - saturated["since_ms"]
     if lasted < PROLONGED_MS:
@@ -55,6 +62,7 @@ def tell_prolonged(step: Step, request: str) -> None:
         "dispatch.",
         accepted=queued + active,
         total=queued + active + dropped,
+        deferred=deferred,
         dropped=dropped,
         queued=queued,
         active=active,

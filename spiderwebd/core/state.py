@@ -97,6 +97,8 @@ class Rules:
     chats_queued: int = 32
     goals_total: int = 4_096
     """Goals of all awake sessions together."""
+    tasks_queued: int = 1_024
+    """Tasks of this session that wait to be started."""
     tasks_total: int = 16_384
     """Tasks of all awake sessions together that wait to be started."""
     goal_ms: int = 3_600_000
@@ -342,7 +344,7 @@ def full_state_frame(state: State, request: str, phase: str, now_ms: int) -> Age
     frame["limits"] = {
         "chats": rules.chats_queued,
         "goals": rules.goals_queued,
-        "tasks": rules.tasks_total,
+        "tasks": rules.tasks_queued,
         "started": rules.parallel_tasks,
     }
     return frame

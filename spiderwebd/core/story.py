@@ -99,6 +99,7 @@ class AgentProgress(Journalled):
     taskId: NotRequired[int]
     accepted: NotRequired[int]
     total: NotRequired[int]
+    deferred: NotRequired[int]
     dropped: NotRequired[int]
     queued: NotRequired[int]
     active: NotRequired[int]

@@ -16,6 +16,7 @@ class Particulars(TypedDict):
     taskId: NotRequired[int]
     accepted: NotRequired[int]
     total: NotRequired[int]
+    deferred: NotRequired[int]
     dropped: NotRequired[int]
     queued: NotRequired[int]
     active: NotRequired[int]

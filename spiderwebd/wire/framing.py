@@ -28,6 +28,8 @@ class FrameLimits:
     """Sustained, control frames included; above what one core answers, so no honest client meets it."""
     burst: int = 40_000
     """Frames at once after a pause."""
+    bytes_per_second: float = 67_108_864.0
+    """Of payloads, sustained; twice as many at once after a pause."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,7 @@ class FrameBounds:
     """
 
     __slots__ = (
+        "_bytes",
         "_fragments",
         "_limits",
         "_message",
@@ -59,6 +62,7 @@ class FrameBounds:
         """Start with a full burst."""
         self._limits = limits
         self._tokens = float(limits.burst)
+        self._bytes = 2 * limits.bytes_per_second
         self._tokens_at = now
         self._message = 0
         self._fragments = 0
@@ -71,8 +75,9 @@ class FrameBounds:
 
     def refill(self, now: float) -> None:
         """Pay back the burst for the time that has passed."""
-        earned = (now - self._tokens_at) * self._limits.frames_per_second
-        self._tokens = min(float(self._limits.burst), self._tokens + earned)
+        limits, passed = self._limits, now - self._tokens_at
+        self._tokens = min(float(limits.burst), self._tokens + passed * limits.frames_per_second)
+        self._bytes = min(2 * limits.bytes_per_second, self._bytes + passed * limits.bytes_per_second)
         self._tokens_at = now
 
     def judge(self, first: int, length: int) -> Verdict | None:
@@ -82,6 +87,7 @@ class FrameBounds:
         if self._tokens < 1:
             return Verdict(Close.POLICY, f"more than {limits.frames_per_second:g} frames a second")
         self._tokens -= 1
+        self._bytes -= length
         opcode = first & 0x0F
         if opcode == BINARY:
             return Verdict(Close.UNSUPPORTED_DATA, "binary messages are not part of the protocol")
@@ -95,6 +101,8 @@ class FrameBounds:
             return Verdict(Close.TOO_BIG, f"a message is longer than {limits.message_bytes} bytes")
         if self._fragments > limits.fragments:
             return Verdict(Close.POLICY, f"a message in more than {limits.fragments} fragments")
+        if self._bytes < 0:
+            return Verdict(Close.POLICY, f"more than {limits.bytes_per_second:g} bytes a second")
         if first & FINAL:
             self._message = self._fragments = 0
         return None

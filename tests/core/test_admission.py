@@ -98,6 +98,22 @@ def test_the_tasks_of_all_sessions_are_bounded() -> None:
     assert told(second.goal("k-2", "find a"))[0] == ("session.accepted",)
 
 
+def test_the_tasks_of_one_session_are_bounded() -> None:
+    """A goal whose tasks do not all find a place in its session is refused whole, other sessions apart."""
+    totals = Totals()
+    first, second = (Life(totals, tasks_queued=2, parallel_tasks=1) for _ in range(2))
+    first.goal("k-1", "find a; find b")
+    (refusal,) = first.goal("k-2", "find c; find d")
+    assert (refusal["code"], refusal["scope"], refusal["limit"]) == (
+        "queue_full",
+        "session",
+        "limits.tasks_queued",
+    )
+    assert refusal["retry_after_ms"] > 0
+    assert told(first.goal("k-3", "find c"))[0] == ("session.accepted",)
+    assert told(second.goal("k-1", "find a; find b"))[0] == ("session.accepted",)
+
+
 def test_goals_of_one_batch_are_counted_one_by_one() -> None:
     """Two goals handled in the same step cannot both take the last place."""
     life = Life(goals_total=1)

@@ -34,6 +34,7 @@ def test_8_4_a_plan_beyond_the_limit_is_told_with_five_counters() -> None:
         "goalId": 1,
         "accepted": 4,
         "total": 5,
+        "deferred": 4,
         "dropped": 1,
         "queued": 4,
         "active": 0,
@@ -65,8 +66,8 @@ def test_8_4_prolonged_saturation_is_told_once() -> None:
     assert frames[0]["message"] == (
         "Backpressure persisted for the last 30000ms; 1 dropped tasks were deferred on prior dispatch."
     )
-    counters = [frames[0][name] for name in ("accepted", "total", "dropped", "queued", "active")]
-    assert counters == [3, 4, 1, 1, 2]
+    counters = [frames[0][name] for name in ("accepted", "total", "deferred", "dropped", "queued", "active")]
+    assert counters == [3, 4, 1, 1, 1, 2]
     life.now += PROLONGED_MS
     assert told(life.control("heartbeat"))[0] == ("agent.progress", "heartbeat", "watching")
 
@@ -83,14 +84,23 @@ def test_12_13_only_while_work_is_really_waiting() -> None:
     assert "dropped" not in life.state.beat
 
 
+def test_12_13_what_only_runs_does_not_wait() -> None:
+    """Tasks that were left out are no work that waits, nor is one that a worker has."""
+    life = Life(max_tasks=2, parallel_tasks=2)
+    life.goal("k-2", FIVE)
+    life.now += 2 * PROLONGED_MS
+    life.control("heartbeat")
+    assert [frame["status"] for frame in saturated(life)] == ["saturated"]
+
+
 def test_another_goal_s_end_leaves_saturation_alone() -> None:
     """The figures belong to the goal they are about, and survive a crash with it."""
-    life = Life(max_tasks=1)
+    life = Life(max_tasks=2, parallel_tasks=1)
     life.goal("k-2", "find z")
     life.goal("k-3", FIVE)
     life.end(1)
     life.crash()
-    assert life.state.beat["dropped"] == 4
+    assert life.state.beat["dropped"] == 3
     life.now += PROLONGED_MS
     life.control("heartbeat")
     assert [frame["status"] for frame in saturated(life)] == ["saturated", "prolonged_saturation"]

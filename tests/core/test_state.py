@@ -174,7 +174,7 @@ def test_lifecycle_is_one_word_for_where_it_stands() -> None:
 
 def test_the_full_state_shows_queues_and_limits() -> None:
     """An answer carries how much waits and runs, and how much may; the journalled frame does not."""
-    life = Life(chats_queued=7, goals_queued=5, parallel_tasks=1, tasks_total=99)
+    life = Life(chats_queued=7, goals_queued=5, parallel_tasks=1, tasks_queued=99)
     life.chat("k-1", "hello")
     life.goal("k-2", "find a; find b; find c")
     life.do(lambda step: goals.task_began(step, 1, 1))

@@ -18,7 +18,9 @@ from spiderwebd.wire.framing import FrameLimits
 from tests.wire.loopback import BINARY, CLOSE, MASK, PING, PONG, TEXT, frame
 
 CONTINUATION = 0x0
-NO_BOUNDS = FrameLimits(message_bytes=2**64, fragments=10**9, frames_per_second=1e9, burst=10**9)
+NO_BOUNDS = FrameLimits(
+    message_bytes=2**64, fragments=10**9, frames_per_second=1e9, burst=10**9, bytes_per_second=2.0**64
+)
 """Bounds are ours alone; wsproto knows none."""
 
 BROKEN = "broken"

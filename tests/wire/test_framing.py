@@ -101,6 +101,19 @@ def test_tokens_come_back_with_time() -> None:
     assert meter.verdict is not None
 
 
+def test_bytes_come_back_with_time() -> None:
+    """Payload bytes are bounded like frames: a burst of twice the rate, paid back at the rate."""
+    meter = FrameMeter(FrameLimits(bytes_per_second=100), 0.0)
+    full = frame(TEXT, b"x" * 100)
+    assert meter.pass_on(full * 2, 0.0) == 2 * len(full)
+    assert meter.pass_on(full, 1.0) == len(full)
+    assert meter.pass_on(full * 2, 100.0) == 2 * len(full)
+    assert meter.pass_on(full, 100.9) == 0
+    assert meter.verdict is not None
+    assert meter.verdict.code == Close.POLICY
+    assert "100 bytes a second" in meter.verdict.reason
+
+
 def test_a_close_frame_is_noticed() -> None:
     """Who closed first is known from the peer's close frame."""
     meter, _ = measured(frame(CLOSE, b"\x03\xe8"), [1], FrameLimits())
