@@ -200,7 +200,10 @@ class Limits(Section):
         0, 0, 1_000_000, "Attaches a second of one principal, twice as many in a burst; 0 is no limit."
     )
     watch_seconds: float = _seconds(
-        0.25, 0.01, 60, "Seconds, at least, between two agent.state frames that a watching link is sent."
+        0.25,
+        0.01,
+        60,
+        "Seconds, at least, between two agent.state frames of a watch, or two words of a running task.",
     )
     attach_handshakes: int = _count(256, 1, 65_536, "Handshakes at once, from accept to session.ack.")
 

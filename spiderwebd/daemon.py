@@ -280,6 +280,7 @@ class Daemon:
             ),
             "hibernation": partial(sweeps.hibernation_sweep, registry),
             "deadlines": partial(sweeps.deadline_sweep, registry),
+            "telemetry": partial(sweeps.telemetry_sweep, registry),
             "retention": partial(
                 store.retain, lambda: self.settings, clock=self.clock, on_removed=registry.note_removals
             ),

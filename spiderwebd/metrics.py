@@ -116,6 +116,8 @@ class Metrics:
     """Links closed because their outbox was full."""
     states_coalesced: int = 0
     """Changes that a watching link was not told one by one, the latest standing for them."""
+    progress_coalesced: int = 0
+    """Words of running tasks that were not told, the latest standing for them."""
     log_drops: int = 0
     """Log lines lost."""
     commit_seconds: Histogram = field(default_factory=lambda: Histogram(COMMIT_BOUNDS))
@@ -199,6 +201,7 @@ class _Numbers(Collector):
             {
                 "link": numbers.outbox_drops,
                 "log_line": numbers.log_drops,
+                "progress": numbers.progress_coalesced,
                 "state": numbers.states_coalesced,
             },
         )

@@ -356,9 +356,9 @@ OUTBOX_BYTES = Limit(
 WATCH = Limit(
     "limits.watch_seconds",
     Scope.LINK,
-    "seconds, at least, between two agent.state frames of a watch",
+    "seconds, at least, between two agent.state frames of a watch, or two words of a running task",
     Policy.COALESCE,
-    event="the latest agent.state",
+    event="the latest agent.state, the latest agent.progress of each task",
 )
 EVENTS = Limit(
     "events.keep_count",

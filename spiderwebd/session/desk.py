@@ -36,6 +36,7 @@ from spiderwebd.work.execution import ExecutionWorker
 from spiderwebd.work.files import SessionFiles
 from spiderwebd.work.gate import Gate
 from spiderwebd.work.hits import Hit
+from spiderwebd.work.progress import Progress
 from spiderwebd.work.research import ResearchWorker
 from spiderwebd.work.slots import Seat, Slots
 from spiderwebd.work.status import Snapshot, StatusWorker
@@ -96,10 +97,15 @@ class HouseDesk:
         return answer(chat.text, hits)
 
     async def carry_out(
-        self, state: State, task: StartTask, gate: Gate, began: Callable[[float], None]
+        self,
+        state: State,
+        task: StartTask,
+        gate: Gate,
+        began: Callable[[float], None],
+        progress: Progress,
     ) -> Outcome:
         """Carry out one task in a slot of the daemon, within its time; pauses do not count."""
-        planned = PlannedTask(task.task_id, task.title, choose(task.title))
+        planned = PlannedTask(task.task_id, task.title, choose(task.title), progress)
         workers = self._workers(state, task)
         seat, asked = Seat(state.key, self.slots), trio.current_time()
         try:

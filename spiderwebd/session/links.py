@@ -70,6 +70,12 @@ class Links:
                 attached.sent = seq
                 attached.client.send(text)
 
+    def mention(self, text: str) -> None:
+        """Send a frame without seq to every link that is live."""
+        for attached in self._attached.values():
+            if attached.live:
+                attached.client.send(text)
+
     def close_all(self, code: Close, reason: str) -> None:
         """Begin the end of every link, and forget them."""
         for client in (*self._attached, *self._joining):

@@ -17,8 +17,10 @@ from spiderwebd.core.shares import Totals
 from spiderwebd.core.state import Rules, State
 from spiderwebd.metrics import Metrics
 from spiderwebd.session.personas import Personas
+from spiderwebd.session.telemetry import Telemetry
 from spiderwebd.store.reader import Reader
 from spiderwebd.work.gate import Gate
+from spiderwebd.work.progress import Progress
 
 
 class Client(Protocol):
@@ -62,11 +64,17 @@ class Desk(Protocol):
         """Return the answer to a chat message."""
 
     async def carry_out(
-        self, state: State, task: StartTask, gate: Gate, began: Callable[[float], None]
+        self,
+        state: State,
+        task: StartTask,
+        gate: Gate,
+        began: Callable[[float], None],
+        progress: Progress,
     ) -> Outcome:
         """Carry out one task; a bug of a worker comes back as a failed outcome.
 
-        `began` is called once, with the seconds it waited for its slot, when a worker has it.
+        `began` is called once, with the seconds it waited for its slot, when a worker has it. What the
+        worker says to `progress` is told while it runs.
         """
 
     async def look_up(self, state: State, ask: Ask) -> list[str]:
@@ -99,5 +107,7 @@ class House:
     metrics: Metrics = field(default_factory=Metrics)
     totals: Totals = field(default_factory=Totals)
     """What waits in all awake sessions together."""
+    telemetry: Telemetry = field(default_factory=Telemetry)
+    """How far running tasks are."""
     waits: WaitSpread = field(default_factory=WaitSpread)
     """How long the tasks of each session waited for a slot."""

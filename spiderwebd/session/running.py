@@ -88,6 +88,7 @@ class Running:
         session, house = self._session, self._session.house
         outcome = expired("no worker was free before its time was up, so it was not run")
         too_late = trio.CancelScope(deadline=self._moment(task.start_by_ms))
+        progress = house.telemetry.begin(session, task)
 
         def began(waited: float) -> None:
             too_late.deadline = inf
@@ -98,10 +99,12 @@ class Running:
         with log.bound(request=task.request, goal=task.goal_id, task=task.task_id):
             try:
                 with too_late:
-                    outcome = await house.desk.carry_out(session.state, task, self._gate, began)
+                    outcome = await house.desk.carry_out(session.state, task, self._gate, began, progress)
             except Exception as error:  # a bug on the way to the worker costs the task, not the session
                 house.on_fault("task", error, session.key)
                 outcome = failed("a fault of the daemon ended this task; its log has it", Code.INTERNAL)
+            finally:
+                house.telemetry.end(progress)
         session.put(partial(goals.task_ended, goal_id=task.goal_id, task_id=task.task_id, outcome=outcome))
 
     async def _answer(self, chat: Chat) -> None:

@@ -7,6 +7,7 @@ of a millisecond, 10,000 sleepers cost several percent of a core (reference/perf
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from math import ceil
 from random import Random
 
@@ -96,6 +97,13 @@ async def memory_manager_sweep(registry: Registry, interval: Callable[[], float]
             session.tick_memory_manager()
 
     await every(interval, visit, _report(registry, "memory manager"))
+
+
+async def telemetry_sweep(registry: Registry) -> None:
+    """Tell how far running tasks are, the latest of each, as often as a watch is told."""
+    house = registry.house
+    tell = partial(house.telemetry.tell, house.metrics)
+    await every(lambda: house.watch_seconds, tell, _report(registry, "telemetry"))
 
 
 async def deadline_sweep(registry: Registry) -> None:

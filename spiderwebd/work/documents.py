@@ -50,8 +50,12 @@ class DocumentFolders:
     now: Callable[[], float] = time.monotonic
     """Read in the worker thread, where trio's clock is not to be had."""
 
-    def search(self, question: str, limit: int) -> Findings:
+    def search(
+        self, question: str, limit: int, on_file: Callable[[int], None] = lambda opened: None
+    ) -> Findings:
         """Return the best line of each of the `limit` best files. Blocks.
+
+        `on_file` is called in the same thread with how many files were opened, for each.
 
         A line is as good as the number of distinct words of the question it holds, stemmed and without
         stop words; of equals the first in order of path wins. A folder that cannot be read is empty.
@@ -59,7 +63,7 @@ class DocumentFolders:
         wanted = {index_word(term) for term in terms(question)}
         if not wanted:
             return Findings((), exhaustive=True)
-        walk = _Walk(self, self.now() + self.seconds)
+        walk = _Walk(self, self.now() + self.seconds, on_file)
         found = nsmallest(
             limit,
             (match for path, data in walk if (match := _best_line(path, data, wanted))),
@@ -71,8 +75,9 @@ class DocumentFolders:
 class _Walk:
     """Yields (name, content) of the files of some folders until a limit is reached."""
 
-    def __init__(self, limits: DocumentFolders, deadline: float) -> None:
+    def __init__(self, limits: DocumentFolders, deadline: float, on_file: Callable[[int], None]) -> None:
         self._limits = limits
+        self._on_file = on_file
         self._deadline = deadline
         self._opened = 0
         self.exhaustive = True
@@ -95,6 +100,7 @@ class _Walk:
                 if name.startswith("."):
                     continue
                 self._opened += 1
+                self._on_file(self._opened)
                 try:
                     data = read_regular(name, descriptor, self._limits.file_bytes)
                 except (FileRefused, OSError):  # a link, a pipe, too large, or not for us

@@ -40,7 +40,11 @@ class ResearchWorker:
             hits = await self._search(text, MEMORIES)
             await pass_gate()
         if verb is not Verb.SEARCH_MEMORIES:
-            findings = await self._run_blocking(partial(self._documents.search, text, FILES))
+
+            def on_file(opened: int) -> None:
+                task.progress.say(f"research: {opened} {'file' if opened == 1 else 'files'} searched")
+
+            findings = await self._run_blocking(partial(self._documents.search, text, FILES, on_file))
         return complete(f"research: {_told(text, hits, findings)}")
 
 

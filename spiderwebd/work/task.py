@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from spiderwebd.core.kinds import Choice
 from spiderwebd.core.outcome import Outcome
+from spiderwebd.work.progress import Progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +19,7 @@ class PlannedTask:
     """1-based place in the plan."""
     title: str
     choice: Choice
+    progress: Progress = field(default_factory=Progress)
 
 
 PassGate = Callable[[], Awaitable[None]]

@@ -36,6 +36,7 @@ from spiderwebd.store.store import Store, open_store
 from spiderwebd.work.blocking import run_inline
 from spiderwebd.work.documents import DocumentFolders
 from spiderwebd.work.gate import Gate
+from spiderwebd.work.progress import Progress
 from spiderwebd.work.slots import FairSlots
 
 PATIENCE = 20.0
@@ -162,6 +163,8 @@ class HeldDesk:
         self.go = trio.Event()
         self.fault: Exception | None = None
         self.asked: list[str] = []
+        self.progress: dict[str, Progress] = {}
+        """Where each task says how far it is, by title."""
 
     async def answer(self, state: State, chat: Chat) -> str:
         """Answer with the message."""
@@ -169,10 +172,16 @@ class HeldDesk:
         return f"answer to {chat.text}"
 
     async def carry_out(
-        self, state: State, task: StartTask, gate: Gate, began: Callable[[float], None]
+        self,
+        state: State,
+        task: StartTask,
+        gate: Gate,
+        began: Callable[[float], None],
+        progress: Progress,
     ) -> Outcome:
         """Complete the task."""
         began(0.0)
+        self.progress[task.title] = progress
         await self._wait(task.title)
         await gate.wait()
         return complete(f"did {task.title}")

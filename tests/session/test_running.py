@@ -102,9 +102,9 @@ async def test_the_gate_holds_workers_while_paused(
     gates: list[Gate] = []
 
     class Desk(HeldDesk):
-        async def carry_out(self, state, task, gate, began):  # type: ignore[no-untyped-def]  # as in the class above
+        async def carry_out(self, state, task, gate, *rest):  # type: ignore[no-untyped-def]  # as in the class above
             gates.append(gate)
-            return await super().carry_out(state, task, gate, began)
+            return await super().carry_out(state, task, gate, *rest)
 
     desk = Desk()
     desk.go.set()

@@ -74,7 +74,9 @@ def test_what_is_passed_over(folder: Path, tmp_path: Path) -> None:
 
 def test_number_of_files_is_bounded(folder: Path) -> None:
     """A search that meets its limit of files ends with what it has and says so."""
-    found = DocumentFolders([folder], files=2).search("schedule", 5)
+    opened: list[int] = []
+    found = DocumentFolders([folder], files=2).search("schedule", 5, opened.append)
+    assert opened == [1, 2]
     assert [match.file for match in found.matches] == ["about.md", "guide.md"]
     assert not found.exhaustive
 
