@@ -172,7 +172,7 @@ async def open_patiently(
 ) -> Peer:
     """Open a link, again after each refusal as long as it says, until `deadline` (trio time).
 
-    Raises trio.TooSlowError when it never was let in.
+    One attempt may take CONNECT_SECONDS. Raises trio.TooSlowError when it never was let in.
     """
     with trio.fail_at(deadline):
         while True:
@@ -181,6 +181,6 @@ async def open_patiently(
             except ShedError as shed:
                 on_shed(str(shed))
                 await trio.sleep(shed.seconds)
-            except (EndedError, OSError) as error:
+            except (EndedError, OSError, trio.TooSlowError) as error:
                 on_shed(f"{type(error).__name__}: {error}")
                 await trio.sleep(0.2)

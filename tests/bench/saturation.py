@@ -23,9 +23,10 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from random import Random
 from statistics import median
@@ -79,10 +80,13 @@ class Report:
 
     lines: list[str] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
+    tell: Callable[[str], None] = lambda line: None
+    """Called with each line as it comes: what was measured must outlast a later part that fails."""
 
     def say(self, line: str) -> None:
         """Add a line to the report."""
         self.lines.append(line)
+        self.tell(line)
 
     def check(self, holds: bool, failure: str) -> None:
         """Note a failure unless it holds."""
@@ -475,8 +479,18 @@ class Run:
             self.report.check(ratio <= FAIRNESS_RATIO, f"goals of one session took {ratio:.1f} of the median")
 
 
-def saturate(folder: Path, *, sessions: int, seconds: float, storm: int) -> Report:
-    """Start a daemon in `folder`, press it, and return what was found; its log is in the folder."""
+def saturate(
+    folder: Path,
+    *,
+    sessions: int,
+    seconds: float,
+    storm: int,
+    tell: Callable[[str], None] = lambda line: None,
+) -> Report:
+    """Start a daemon in `folder`, press it, and return what was found; its log is in the folder.
+
+    `tell` is called with each line of the report as it comes.
+    """
     raise_descriptor_limit()
     cores = os.sched_getaffinity(0)
     first = min(cores)
@@ -485,6 +499,7 @@ def saturate(folder: Path, *, sessions: int, seconds: float, storm: int) -> Repo
         with DaemonProcess(folder, SETTINGS) as daemon, echo_server(folder, first) as echo:
             os.sched_setaffinity(0, cores - {first} or cores)
             run = Run(daemon, sessions, seconds, storm, echo=f"{echo.host}:{echo.port}")
+            run.report.tell = tell
             report = trio.run(run.main)
             status = daemon.terminate()
             report.check(status == 0, f"the daemon ended with {status}")
@@ -517,9 +532,12 @@ def main() -> int:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="spiderwebd-saturation-") as folder:
         report = saturate(
-            Path(folder), sessions=arguments.sessions, seconds=arguments.seconds, storm=arguments.storm
+            Path(folder),
+            sessions=arguments.sessions,
+            seconds=arguments.seconds,
+            storm=arguments.storm,
+            tell=partial(print, flush=True),
         )
-    print("\n".join(report.lines))
     for failure in report.failures:
         print(f"FAILED: {failure}")
     return 1 if report.failures else 0
