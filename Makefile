@@ -18,7 +18,7 @@ test-long: $(STAMP)
 
 # In booted systems, as root; the first run fetches a root file system for each suite.
 test-systemd: $(STAMP)
-	$(BIN)/python -m pytest tests/systemd --systemd
+	PYTHON=$(BIN)/python tests/systemd/run
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

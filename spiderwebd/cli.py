@@ -17,6 +17,7 @@ from pathlib import Path
 
 from spiderwebd import __version__
 from spiderwebd.config import ConfigError, Loaded, assignment, describe, load
+from spiderwebd.log_events import EventName
 
 EXIT_FAILED = 1
 EXIT_TEMPORARY = 75
@@ -113,7 +114,10 @@ def _run(arguments: argparse.Namespace) -> int:
     from spiderwebd import log
     from spiderwebd.core.codes import SpiderwebError
     from spiderwebd.daemon import Daemon
+    from spiderwebd.store.schema import SchemaTooNewError, StoreInUseError
     from spiderwebd.tokens import TokenError
+    from spiderwebd.wire.certificate import CertificateError
+    from spiderwebd.wire.listen import ExposedError
 
     faulthandler.enable()  # the watchdog's SIGABRT leaves a traceback in the journal
     try:
@@ -133,8 +137,14 @@ def _run(arguments: argparse.Namespace) -> int:
         trio.run(daemon.main)
     except* (SpiderwebError, TokenError, OSError) as group:
         for error in _leaves(group):
-            print(f"spiderwebd: {error}", file=sys.stderr)
-        status = EXIT_FAILED
+            match error:
+                case StoreInUseError():
+                    status = EXIT_TEMPORARY  # the other process may end
+                case CertificateError() | ExposedError() | SchemaTooNewError():
+                    status = EXIT_CONFIGURATION  # another start would not help
+                case _:
+                    status = EXIT_FAILED
+            log.event("failed", reason=str(error), status=status)
     finally:
         log.shutdown()
     return status
@@ -177,7 +187,6 @@ def _schema(arguments: argparse.Namespace) -> int:
 
 
 def _token(arguments: argparse.Namespace) -> int:
-    from spiderwebd import log
     from spiderwebd.tokens import Role, TokenError, TokenFile
 
     loaded = _load(arguments)
@@ -190,9 +199,12 @@ def _token(arguments: argparse.Namespace) -> int:
         match arguments.action:
             case "add":
                 directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-                print(tokens.add(arguments.name, Role(arguments.role)))
+                clear = tokens.add(arguments.name, Role(arguments.role))
+                _audit("token_added", name=arguments.name, role=arguments.role)
+                print(clear)
             case "revoke":
                 tokens.revoke(arguments.name)
+                _audit("token_revoked", name=arguments.name)
                 print(f"revoked {arguments.name}")
             case _:
                 for token in tokens.list():
@@ -200,9 +212,17 @@ def _token(arguments: argparse.Namespace) -> int:
     except (TokenError, OSError) as error:
         print(f"spiderwebd: {error}", file=sys.stderr)
         return EXIT_FAILED
-    finally:
-        log.shutdown()
     return 0
+
+
+def _audit(event: EventName, **fields: object) -> None:
+    """Put down in the journal what was done at a terminal; journald adds by whom (_UID, _AUDIT_LOGINUID)."""
+    from spiderwebd import log
+
+    if log.JOURNAL_SOCKET.exists():
+        log.setup("info", "journal")
+        log.event(event, **fields)
+        log.shutdown()
 
 
 def _identity(arguments: argparse.Namespace) -> int:

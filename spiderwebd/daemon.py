@@ -44,7 +44,7 @@ from spiderwebd.wire.certificate import Certificate
 from spiderwebd.wire.conversation import Reception
 from spiderwebd.wire.door import Door
 from spiderwebd.wire.keepalive import KeepaliveSweep
-from spiderwebd.wire.listen import Endpoint, adopt, local_url, open_tcp, open_unix, with_tls
+from spiderwebd.wire.listen import Endpoint, adopt, local_url, open_tcp, open_unix, refuse_exposed, with_tls
 from spiderwebd.work.blocking import InThreads
 from spiderwebd.work.documents import DocumentFolders
 from spiderwebd.work.slots import FairSlots
@@ -116,6 +116,7 @@ class Daemon:
                 queue_submissions=self.settings.store.queue,
                 backlog_bytes=self.settings.store.backlog_bytes,
                 clock=self.clock,
+                on_migrated=self._report.migrated,
                 on_salvage=self._report.salvaged,
                 on_state=self._on_storage,
                 on_fault=lambda error, about: self._report.fault("store", error),
@@ -259,6 +260,8 @@ class Daemon:
                 endpoints.append(open_unix(listen.unix_socket))
         self._in_force.certificate = certificate = Certificate.of(listen)
         if certificate is None:
+            if inherited and not listen.insecure:
+                refuse_exposed(inherited)
             return endpoints
         context = certificate.context
         return [with_tls(each, context) if each.transport == "tcp" else each for each in endpoints]

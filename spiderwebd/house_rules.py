@@ -139,7 +139,7 @@ class InForce:
     def reload(self) -> None:
         """Take over the configuration and the certificate as their files are now.
 
-        Raises ConfigError or OSError (ssl.SSLError among them), and then everything stays as it was.
+        Raises ConfigError or CertificateError, and then everything stays as it was.
         """
         loaded = self.read()
         if self.certificate is not None:

@@ -16,6 +16,7 @@ EventName = Literal[
     "reload_refused",
     "stopping",
     "stopped",
+    "failed",
     "configuration_invalid",
     "session_fault",
     "work_fault",
@@ -68,6 +69,7 @@ EVENTS: dict[EventName, Event] = {
         "b716dfbdbcbf1892c7164d13e0767ff6", 5, "spiderwebd stops: no new requests, sessions finish"
     ),
     "stopped": Event("9bf46ba511084a57f130615dee7fbd29", 5, "spiderwebd has stopped"),
+    "failed": Event("be4fee2b2dbb4b0f9cdd5a2a9d4a3fd9", 2, "spiderwebd cannot go on"),
     "configuration_invalid": Event(
         "312193840765719567778b92ca131552", 3, "the configuration is refused; run `spiderwebd check-config`"
     ),

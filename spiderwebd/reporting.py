@@ -26,6 +26,7 @@ from spiderwebd.store.legacy import ImportReport
 from spiderwebd.store.salvage_report import SalvageReport
 from spiderwebd.store.writer import Writer
 from spiderwebd.tokens import Principal, TokenError
+from spiderwebd.wire.certificate import CertificateError
 from spiderwebd.wire.door import Door
 from spiderwebd.wire.link import LinkEnd
 
@@ -106,13 +107,17 @@ class Reporter:
         systemd.reloading()
         try:
             reload()
-        except (ConfigError, OSError) as error:  # ssl.SSLError is an OSError
+        except (ConfigError, CertificateError) as error:
             self._reload_refused = str(error)
             log.event("reload_refused", reason=str(error))
         else:
             self._reload_refused = ""
             log.event("reloaded")
         systemd.notify(READY=1, STATUS=self.status())
+
+    def migrated(self, before: int, after: int) -> None:
+        """Say that the tables were brought to this version's; called in the store's thread."""
+        log.event("database_migrated", before=before, after=after)
 
     def draining(self, grace_seconds: float) -> None:
         """Say that the daemon stops, and ask systemd for the time it may take."""

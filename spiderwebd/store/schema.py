@@ -9,7 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
@@ -32,6 +32,8 @@ CHECKPOINT_PAGES = 4_000
 into the database once."""
 
 Synchronous = Literal["FULL", "NORMAL", "OFF"]
+OnMigrated = Callable[[int, int], None]
+"""Told the schema versions before and after; not of a new database."""
 
 
 class SchemaTooNewError(SpiderwebError):
@@ -57,7 +59,9 @@ def steps() -> list[tuple[int, str, str]]:
     return found
 
 
-def open_writer(path: Path, synchronous: Synchronous = "FULL") -> sqlite3.Connection:
+def open_writer(
+    path: Path, synchronous: Synchronous = "FULL", on_migrated: OnMigrated = lambda before, after: None
+) -> sqlite3.Connection:
     """Open (or create, mode 0600) the database for writing and bring its schema up to date.
 
     Raises SchemaTooNewError for a database of a newer version, and sqlite3.Error when the file is not a
@@ -81,10 +85,13 @@ def open_writer(path: Path, synchronous: Synchronous = "FULL") -> sqlite3.Connec
         connection.execute("PRAGMA secure_delete = FAST")
         connection.execute(f"PRAGMA cache_size = -{WRITER_CACHE_KIB}")
         connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
-        migrate(connection)
+        before = version(connection)
+        after = migrate(connection)
     except BaseException:
         connection.close()
         raise
+    if 0 < before < after:
+        on_migrated(before, after)
     return connection
 
 

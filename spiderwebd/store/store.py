@@ -20,7 +20,7 @@ from spiderwebd.store.reading import READ_SECONDS, ReadPool
 from spiderwebd.store.retention import Policy, Removal, prune
 from spiderwebd.store.runner import BATCH, Runner, ThreadRunner
 from spiderwebd.store.salvage import Mender, finish
-from spiderwebd.store.schema import Synchronous, claim, open_reader, open_writer
+from spiderwebd.store.schema import OnMigrated, Synchronous, claim, open_reader, open_writer
 from spiderwebd.store.writer import Writer
 
 DATABASE = "spiderwebd.db"
@@ -82,11 +82,13 @@ async def open_store(
     synchronous: Synchronous = "FULL",
     read_seconds: float = READ_SECONDS,
     clock: Clock | None = None,
+    on_migrated: OnMigrated = lambda before, after: None,
     **options: Any,
 ) -> AsyncIterator[Store]:
     """Open the store for the length of the block; then write what was submitted, and close.
 
-    `runner` is a ThreadRunner with commits of at most `batch` submissions unless given. `options` are
+    `runner` is a ThreadRunner with commits of at most `batch` submissions unless given. `on_migrated` is
+    told, in the runner's thread, when an older database was brought to this version's tables. `options` are
     the keyword arguments of Writer: bounds of the queue and the backlog, and its hooks. Raises what
     Writer.serve raises, and StoreInUseError; as with any nursery, what ends the block comes out in an
     exception group.
@@ -101,7 +103,9 @@ async def open_store(
         lambda reason, generation: runner.put(Damage(reason, generation)),
     )
     mender = Mender(path, (clock or SystemClock()).wall_ms, pool.replace)
-    committer = Committer(lambda: open_checked(lambda: open_writer(path, synchronous), path), mender.mend)
+    committer = Committer(
+        lambda: open_checked(lambda: open_writer(path, synchronous, on_migrated), path), mender.mend
+    )
     writer = Writer(runner, committer, pool, **options)
     with claim(path):
         finish(path)

@@ -7,6 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from spiderwebd.config_settings import Listen
+from spiderwebd.core.codes import SpiderwebError
+
+
+class CertificateError(SpiderwebError):
+    """A certificate or key cannot be used; the text names both keys and both files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +24,7 @@ class Certificate:
     def of(cls, listen: Listen) -> Certificate | None:
         """Return the certificate that the settings name, or None.
 
-        Raises OSError (ssl.SSLError among them) for files that cannot be read or do not fit together.
+        Raises CertificateError for files that cannot be read or do not fit together.
         """
         if listen.tls_certificate is None or listen.tls_key is None:
             return None
@@ -42,6 +47,8 @@ def _context(certificate: Path, key: Path) -> ssl.SSLContext:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     try:
         context.load_cert_chain(certificate, key)
-    except OSError as error:
-        raise OSError(f"listen.tls_certificate {certificate} with listen.tls_key {key}: {error}") from error
+    except OSError as error:  # ssl.SSLError is one
+        raise CertificateError(
+            f"listen.tls_certificate {certificate} with listen.tls_key {key}: {error}"
+        ) from error
     return context

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import ipaddress
 import os
 import socket
 import ssl
@@ -33,6 +34,10 @@ _CREDENTIALS = struct.Struct("3i")
 
 class ListenError(SpiderwebError):
     """An address cannot be listened on; the message says which and what to do."""
+
+
+class ExposedError(ListenError):
+    """A socket that others can reach was handed over, and neither TLS nor the explicit word was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +144,20 @@ def adopt(inherited: Iterable[tuple[str, socket.socket]]) -> list[Endpoint]:
         else:
             endpoints.append(replace(_tcp_endpoint(listener), name=name))
     return endpoints
+
+
+def refuse_exposed(endpoints: Iterable[Endpoint]) -> None:
+    """Raise ExposedError for a TCP endpoint that is not loopback: tokens would cross the network in clear.
+
+    For inherited sockets; a configured address is checked with the configuration.
+    """
+    for endpoint in endpoints:
+        host = endpoint.address.rpartition(":")[0].strip("[]")
+        if endpoint.transport == "tcp" and not ipaddress.ip_address(host.partition("%")[0]).is_loopback:
+            raise ExposedError(
+                f"The socket unit listens on {endpoint.address}, which others can reach, without TLS: set "
+                "listen.tls_certificate and listen.tls_key, or listen.insecure = true, or its ListenStream=."
+            )
 
 
 def with_tls(endpoint: Endpoint, context: ssl.SSLContext) -> Endpoint:

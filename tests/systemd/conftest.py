@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,6 +21,7 @@ NEXT_VERSION = "0.1.0+next"
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add --systemd."""
     parser.addoption("--systemd", action="store_true", help="run the tests that boot Debian (as root)")
+    parser.addoption("--suite", choices=SUITES, help="of these, those of one Debian")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -82,7 +83,14 @@ def _build(folder: Path) -> Path:
     return Path(done.stdout.strip())
 
 
-@pytest.fixture(scope="module", params=SUITES)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run what boots on each Debian, or on the one that was asked for."""
+    if "suite" in metafunc.fixturenames:
+        asked = metafunc.config.getoption("--suite")
+        metafunc.parametrize("suite", [asked] if asked else SUITES, indirect=True, scope="session")
+
+
+@pytest.fixture(scope="session")
 def suite(request: pytest.FixtureRequest, packages: Path) -> str:
     """Each Debian in turn."""
     name = str(request.param)
@@ -94,35 +102,30 @@ def suite(request: pytest.FixtureRequest, packages: Path) -> str:
 
 
 @pytest.fixture(scope="session")
-def prepared(packages: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Return what gives a suite's root file system with the package installed; made once a suite."""
-    folder = tmp_path_factory.mktemp("roots")
-
-    def root(suite: str) -> Path:
-        target = folder / suite
-        return target if target.exists() else with_package(suite, packages / "spiderwebd.deb", target)
-
-    return root
+def prepared(suite: str, packages: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the layer that the installed package makes over the suite's root file system."""
+    folder = tmp_path_factory.mktemp("layer") / suite
+    return with_package(suite, packages / "spiderwebd.deb", folder)
 
 
 @pytest.fixture
 def box(suite: str, packages: Path) -> Iterator[Box]:
     """A fresh Debian without the package."""
-    with booted(root_file_system(suite), suite, packages) as system:
+    with booted(suite, packages) as system:
         yield system
 
 
 @pytest.fixture
-def installed(suite: str, packages: Path, prepared: Callable[[str], Path]) -> Iterator[Box]:
+def installed(suite: str, packages: Path, prepared: Path) -> Iterator[Box]:
     """A fresh Debian that had the package when it booted; the daemon is ready."""
-    with booted(prepared(suite), suite, packages) as system:
+    with booted(suite, packages, prepared) as system:
         system.wait("systemctl --quiet is-active spiderwebd.service")
         yield system
 
 
-@pytest.fixture(scope="module")
-def shared(suite: str, packages: Path, prepared: Callable[[str], Path]) -> Iterator[Box]:
-    """The same, for all tests of a module that only look."""
-    with booted(prepared(suite), suite, packages) as system:
+@pytest.fixture(scope="session")
+def shared(suite: str, packages: Path, prepared: Path) -> Iterator[Box]:
+    """The same, for all tests that only look."""
+    with booted(suite, packages, prepared) as system:
         system.wait("systemctl --quiet is-active spiderwebd.service")
         yield system

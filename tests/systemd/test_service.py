@@ -66,7 +66,7 @@ def test_restarts_back_off_where_systemd_can(shared: Box) -> None:
         assert shared.property("RestartSteps") == "6"
         assert shared.property("RestartMaxDelayUSec") == "1min"
     else:
-        assert "back-off" not in shared.property("DropInPaths")
+        assert "newer-systemd" not in shared.property("DropInPaths")
 
 
 def test_event_in_the_journal_has_its_fields(shared: Box) -> None:
@@ -106,6 +106,22 @@ def test_attaching_is_audited_without_content_or_secrets(shared: Box) -> None:
     everything = json.dumps(shared.journal())
     for secret in (said, token, key):
         assert secret not in everything
+
+
+def test_the_story_of_a_goal_is_told_by_its_request(shared: Box) -> None:
+    """At the default level one goal reads from acceptance to end by its request, with all its fields."""
+    shared.client("--id goal-of-mine '/goal remember that the-private-word; report status'")
+    entries = shared.journal("SPIDERWEB_REQUEST=goal-of-mine")
+    assert [entry["MESSAGE"].split(" session=")[0] for entry in entries] == [
+        "a goal was accepted",
+        "a task ended",
+        "a task ended",
+        "a goal ended",
+    ]
+    assert all(entry["SPIDERWEB_GOAL"] and entry["SPIDERWEB_SESSION"] for entry in entries)
+    assert [entry.get("SPIDERWEB_TASK") for entry in entries] == [None, "1", "2", None]
+    assert entries[0]["SPIDERWEB_AGENT"] == "default"
+    assert "the-private-word" not in json.dumps(shared.journal())
 
 
 def test_a_request_can_be_followed(installed: Box) -> None:

@@ -10,7 +10,7 @@ import trio
 import trio.testing
 
 from spiderwebd.config_settings import Listen
-from spiderwebd.wire.certificate import Certificate
+from spiderwebd.wire.certificate import Certificate, CertificateError
 from tests.wire.certificate import CERTIFICATE, KEY, RENEWED_CERTIFICATE, RENEWED_KEY
 
 
@@ -70,11 +70,11 @@ async def test_files_that_do_not_fit_leave_the_old_certificate(listen: Listen) -
     certificate = Certificate.of(listen)
     assert certificate is not None
     write(listen, RENEWED_CERTIFICATE, KEY)
-    with pytest.raises(OSError, match=r"listen\.tls_key"):
+    with pytest.raises(CertificateError, match=r"listen\.tls_key"):
         certificate.renew(listen)
     assert listen.tls_certificate is not None
     listen.tls_certificate.unlink()
-    with pytest.raises(OSError, match=r"listen\.tls_certificate"):
+    with pytest.raises(CertificateError, match=r"listen\.tls_certificate"):
         certificate.renew(listen)
     assert await trusted(certificate, CERTIFICATE)
 

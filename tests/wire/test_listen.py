@@ -16,6 +16,7 @@ import trio.testing
 from spiderwebd.wire.listen import (
     KEEPALIVE_IDLE_SECONDS,
     Endpoint,
+    ExposedError,
     Listener,
     ListenError,
     Transport,
@@ -25,6 +26,7 @@ from spiderwebd.wire.listen import (
     open_tcp,
     open_unix,
     peer_of,
+    refuse_exposed,
     with_tls,
 )
 from tests.wire.certificate import client_context, server_context
@@ -238,3 +240,23 @@ def test_local_url_can_be_connected_to(transport: Transport, address: str, tls: 
     """What stands in the address file names the scheme, and never a wildcard."""
     nobody = cast("Listener", None)
     assert local_url(Endpoint(nobody, transport, address), tls=tls) == url
+
+
+@pytest.mark.parametrize(
+    ("host", "exposed"), [("127.0.0.1", False), ("::1", False), ("0.0.0.0", True), ("::", True)]
+)
+async def test_inherited_sockets_open_to_others_are_refused(host: str, exposed: bool) -> None:
+    """Loopback and unix sockets pass, any other address is named in the refusal."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.bind((host, 0))
+    listening.listen()
+    (endpoint,) = adopt([("spiderwebd", listening)])
+    try:
+        if exposed:
+            with pytest.raises(ExposedError, match=r"listen\.tls_certificate"):
+                refuse_exposed([endpoint])
+        else:
+            refuse_exposed([endpoint])
+    finally:
+        await endpoint.listener.aclose()

@@ -1,6 +1,6 @@
 """In the box: attach over the unix socket or TCP, say the chats given, print what came as one JSON line.
 
-client.py [--tcp TOKEN_FILE] [--session KEY --after SEQ] [TEXT...]
+client.py [--tcp TOKEN_FILE] [--session KEY --after SEQ] [--id REQUEST] [TEXT...]
 """
 
 import argparse
@@ -23,6 +23,7 @@ def main() -> None:
     parser.add_argument("--tcp", type=Path)
     parser.add_argument("--session")
     parser.add_argument("--after", type=int)
+    parser.add_argument("--id")
     parser.add_argument("texts", nargs="*")
     options = parser.parse_args()
     place = Place(Address("unix", "localhost", 0, str(SYSTEM_SOCKET)))
@@ -32,7 +33,8 @@ def main() -> None:
     ack = stream.open(options.session, options.after, SECONDS)
     frames = []
     for text in options.texts:
-        request = stream.send({"type": "chat.send", "content": text})
+        chat = {"type": "chat.send", "content": text}
+        request = stream.send(chat if options.id is None else {**chat, "id": options.id})
         while True:
             frame = stream.receive(SECONDS)
             assert frame is not None

@@ -1,6 +1,6 @@
 """In the box, run by the service's own unit: try what the sandbox forbids, write down what happened.
 
-    probe.py OUTPUT
+    probe.py OUTPUT [--but PROBE]
 
 Each probe is "allowed" or the name of the error. The test runs the same outside as root, where each
 must be allowed: a probe that fails everywhere proves nothing.
@@ -14,16 +14,22 @@ import mmap
 import os
 import resource
 import socket
+import stat
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 libc = ctypes.CDLL(None, use_errno=True)
 CLONE_NEWUSER = 0x10000000
 PER_LINUX32 = 8
+SYSLOG_ACTION_SIZE_BUFFER = 10
+SYS_KEYCTL = 250  # x86_64
+KEYCTL_GET_KEYRING_ID = 0
+KEY_SPEC_SESSION_KEYRING = -3
 
 
-def call(name: str, *arguments: int) -> None:
+def call(name: str, *arguments: int | bytes | None) -> None:
     """Call a function of the C library; raise OSError when it fails."""
     if getattr(libc, name)(*arguments) == -1:
         number = ctypes.get_errno()
@@ -82,6 +88,47 @@ def code_in_memory() -> None:
         pass
 
 
+def rewrite(path: str) -> None:
+    """Write what a kernel switch says already."""
+    with open(path, "r+b", buffering=0) as switch:
+        text = switch.read()
+        switch.seek(0)
+        switch.write(text)
+
+
+def make_device(folder: str) -> None:
+    """Make a device node."""
+    node = Path(folder) / "device"
+    os.mknod(node, stat.S_IFCHR | 0o600, os.makedev(1, 3))
+    node.unlink()
+
+
+def make_control_group() -> None:
+    """Make a control group below the root's."""
+    hybrid = Path("/sys/fs/cgroup/unified")
+    group = (hybrid if hybrid.is_dir() else hybrid.parent) / "probe"
+    group.mkdir()
+    group.rmdir()
+
+
+def mount() -> None:
+    """Mount a file system."""
+    call("mount", b"none", b"/mnt", b"tmpfs", 0, None)
+    call("umount", b"/mnt")
+
+
+def send() -> None:
+    """Send a datagram to this very machine."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        sender.sendto(b"x", ("127.0.0.1", 9))
+
+
+def bind() -> None:
+    """Take a port."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
+        listener.bind(("127.0.0.1", 0))
+
+
 def open_socket(family: int, kind: int) -> None:
     """Make a socket."""
     socket.socket(family, kind).close()
@@ -104,6 +151,16 @@ def probes(folder: str) -> dict[str, Callable[[], object]]:
         "socket inet6": lambda: open_socket(socket.AF_INET6, socket.SOCK_STREAM),
         "socket netlink": lambda: open_socket(socket.AF_NETLINK, socket.SOCK_RAW),
         "socket packet": lambda: open_socket(socket.AF_PACKET, socket.SOCK_RAW),
+        "send a datagram": send,
+        "bind a port": bind,
+        "host name": lambda: call("sethostname", (name := os.uname().nodename.encode()), len(name)),
+        "mount": mount,
+        "change the root": lambda: in_child(lambda: os.chroot("/")),
+        "control group": make_control_group,
+        "kernel switch": lambda: rewrite("/proc/sys/net/ipv4/ip_forward"),
+        "make a device": lambda: make_device(folder),
+        "set the clock": lambda: time.clock_settime(time.CLOCK_REALTIME, time.time()),
+        "kernel log": lambda: call("klogctl", SYSLOG_ACTION_SIZE_BUFFER, None, 0),
         "new namespace": lambda: in_child(lambda: call("unshare", CLONE_NEWUSER)),
         "be nice": lambda: in_child(lambda: os.nice(1)),
         "choose a processor": lambda: os.sched_setaffinity(0, os.sched_getaffinity(0)),
@@ -126,12 +183,16 @@ def main() -> None:
     output = Path(sys.argv[1])
     outcomes = {}
     for name, probe in probes(str(output.parent)).items():
+        if name in sys.argv[3:]:
+            outcomes[name] = "not tried"
+            continue
         try:
             probe()
         except OSError as error:
             outcomes[name] = errno.errorcode.get(error.errno or 0, str(error))
         else:
             outcomes[name] = "allowed"
+    Path("/dev/shm/left-behind").touch()
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
     facts = {
         "status": {
@@ -142,6 +203,9 @@ def main() -> None:
         },
         "uid_map_lines": len(Path("/proc/self/uid_map").read_text().splitlines()),
         "core_limit": resource.getrlimit(resource.RLIMIT_CORE)[0],
+        "file_limit": resource.getrlimit(resource.RLIMIT_NOFILE)[0],
+        "oom_score_adjust": Path("/proc/self/oom_score_adj").read_text().strip(),
+        "keyring": libc.syscall(SYS_KEYCTL, KEYCTL_GET_KEYRING_ID, KEY_SPEC_SESSION_KEYRING, 0),
         "umask": os.umask(0o077),
     }
     output.write_text(json.dumps({"outcomes": outcomes, "facts": facts}))

@@ -18,7 +18,7 @@ from spiderwebd.session.registry import Registry
 from spiderwebd.store import schema
 
 STATE = Path("/var/lib/spiderwebd")
-SLOW = 6.0
+SLOW = 14.0
 
 
 def block_the_loop() -> None:
