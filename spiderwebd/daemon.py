@@ -200,6 +200,7 @@ class Daemon:
         )
         self._storage_changed = registry.note_storage
         self.metrics.links_refused = door.refused
+        self._in_force.overload = pulse.overload
         self._report.rooms = Rooms(registry, door, store.writer, pulse)
         self.metrics.before_render.append(self._report.refresh)
         endpoints = await self._listen()

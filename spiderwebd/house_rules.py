@@ -126,6 +126,7 @@ class InForce:
     """Reads the configuration again; raises ConfigError."""
     house: House | None = None
     certificate: Certificate | None = None
+    overload: Overload | None = None
     rates: PrincipalRates = field(init=False)
 
     def __post_init__(self) -> None:
@@ -149,4 +150,10 @@ class InForce:
         if self.house is not None:
             self.house.rules = rules_of(loaded.settings)
             self.house.announced_limits = announced_limits(loaded.settings)
+            # Sessions that are awake keep the inbox that they have.
+            self.house.inbox_limit = loaded.settings.limits.inbox
+            self.house.query_limit = loaded.settings.limits.queries
+            self.house.watch_seconds = loaded.settings.limits.watch_seconds
+        if self.overload is not None:
+            self.overload.limits = overload_of(loaded.settings).limits
         log.set_level(loaded.settings.log.level)
