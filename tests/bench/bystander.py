@@ -4,8 +4,8 @@ A latency that is read in the process that makes the load is mostly that process
 after the other, for agent.state, for a pong, and for the echo of the yardstick (`echo_server`, which has
 nothing else to do) when there is one: what disturbs the machine disturbs all three.
 
-`python -m tests.bench.bystander` reads a Job as one line of standard input, runs until the next line or the
-end of it, and prints what it measured.
+`python -m tests.bench.bystander` reads a Job as one line of standard input, runs until that ends, and prints
+what it measured.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def _ask(link: Connection, frame: dict[str, str]) -> float:
 
 
 def watch(job: Job) -> Seen:
-    """Ask until standard input has something."""
+    """Ask until standard input ends; a second line might already be in the buffer of the first."""
     seen, stop = Seen(), sys.stdin.fileno()
     with ExitStack() as links:
         place = Place(parse_address(f"ws://{job.listen}"), job.token)

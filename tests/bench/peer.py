@@ -63,9 +63,10 @@ class Peer:
         key: str | None = None,
         after: int | None = None,
         receive_buffer: int | None = None,
+        seconds: float = CONNECT_SECONDS,
     ) -> Peer:
         """Connect, upgrade and read session.ack. Raises ShedError, EndedError, OSError, trio.TooSlowError."""
-        with trio.fail_after(CONNECT_SECONDS):
+        with trio.fail_after(seconds):
             sock = trio.socket.socket()
             try:
                 if receive_buffer is not None:
@@ -168,16 +169,22 @@ class Peer:
 
 
 async def open_patiently(
-    target: Target, key: str | None, after: int | None, on_shed: Callable[[str], None], deadline: float
+    target: Target,
+    key: str | None,
+    after: int | None,
+    on_shed: Callable[[str], None],
+    deadline: float,
+    seconds: float = CONNECT_SECONDS,
 ) -> Peer:
     """Open a link, again after each refusal as long as it says, until `deadline` (trio time).
 
-    One attempt may take CONNECT_SECONDS. Raises trio.TooSlowError when it never was let in.
+    One attempt may take `seconds`: a load that has no time to read what it is answered must not give up what
+    was served, and have it served again. Raises trio.TooSlowError when it never was let in.
     """
     with trio.fail_at(deadline):
         while True:
             try:
-                return await Peer.open(target, key, after)
+                return await Peer.open(target, key, after, seconds=seconds)
             except ShedError as shed:
                 on_shed(str(shed))
                 await trio.sleep(shed.seconds)

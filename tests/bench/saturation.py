@@ -246,7 +246,7 @@ class Run:
             await process.stdin.send_all(job.dump().encode())
             yield
             with trio.fail_after(SETTLE_SECONDS):
-                await process.stdin.send_all(b"\n")
+                await process.stdin.aclose()
                 seen = b"".join([data async for data in process.stdout])
                 await process.wait()
             self.beside.merge(bystander.Seen.load(seen.decode()))
@@ -407,7 +407,12 @@ class Run:
             key, seq = keys[number % len(keys)]
             try:
                 peer = await open_patiently(
-                    self.target, key, seq - 1, lambda reason: shed.update([reason]), began + SETTLE_SECONDS
+                    self.target,
+                    key,
+                    seq - 1,
+                    lambda reason: shed.update([reason]),
+                    began + SETTLE_SECONDS,
+                    SETTLE_SECONDS,
                 )
             except trio.TooSlowError:
                 return  # counted by what is missing
