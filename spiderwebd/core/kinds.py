@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from spiderwebd.core.rules import RULES, Rule
 from spiderwebd.core.verbs import Kind, Verb
@@ -54,6 +55,13 @@ class Row:
     writes: bool
 
 
+TITLES_KEPT = 1_024
+"""Titles whose choice is remembered: a task's is asked for when it is planned and when it is begun."""
+
+_TRIED = tuple((rule, rule.takes_text) for rule in RULES)
+
+
+@lru_cache(maxsize=TITLES_KEPT)
 def choose(title: str) -> Choice:
     """Return the worker kind, the verb and its arguments for a task's title.
 
@@ -63,8 +71,9 @@ def choose(title: str) -> Choice:
     body = title.strip()
     if courtesy := LEAD.match(body):
         body = body[courtesy.end() :]
-    for rule in RULES:
-        asked = body if rule.takes_text else body.rstrip("!? \t\r\n")
+    bare = body.rstrip("!? \t\r\n")
+    for rule, takes_text in _TRIED:
+        asked = body if takes_text else bare
         for pattern in rule.patterns:
             if match := pattern.fullmatch(asked):
                 return _chosen(rule, match, asked)

@@ -121,7 +121,7 @@ class Goal:
 
     def count(self, state: TaskState) -> int:
         """Return how many of its tasks are in this state."""
-        return sum(task.state is state for task in self.tasks)
+        return [task.state for task in self.tasks].count(state)
 
     def record(self, sid: int) -> GoalRecord:
         """Return the row that persists it for session `sid`."""

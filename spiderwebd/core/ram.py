@@ -115,6 +115,11 @@ class Ram:
         return len(self._entries)
 
     @property
+    def summary_count(self) -> int:
+        """Number of summaries."""
+        return len(self._summaries)
+
+    @property
     def active_bytes(self) -> int:
         """UTF-8 bytes of the contents of the active entries."""
         return self._active_bytes

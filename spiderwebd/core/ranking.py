@@ -29,8 +29,8 @@ Beyond, 2009) and the ones built into FTS5's bm25()."""
 MATCH_TERMS = 64
 """Terms of a query that are searched for; each costs a lookup, and questions are far shorter."""
 
-FEW_PLACES = 1_024
-"""Documents that the words of a query may stand in together for all to be searched: about 1 ms to rank."""
+FEW_PLACES = 256
+"""Documents that the words of a query may stand in together for all of them to be searched."""
 
 SEARCHED_PLACES = 8_192
 """Documents that the searched words of a query may stand in together: about 5 ms to rank."""

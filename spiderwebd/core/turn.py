@@ -227,7 +227,7 @@ def reset(
     """
     state, ram = step.state, step.state.ram
     _end_everything(step)
-    entries, summaries = ram.active_count, sum(1 for _ in ram.summaries())
+    entries, summaries = ram.active_count, ram.summary_count
     change = ram.clear(step.now_ms, reason)
     step.records.extend(change.records(state.sid))
     archived = archive and bool(change)

@@ -51,7 +51,7 @@ def keep_within_budget(step: Step, request: str, trigger: str = "turn") -> None:
             SNAPSHOT_REASON,
             ram.next_id,
             ram.active_count,
-            sum(1 for _ in ram.summaries()),
+            ram.summary_count,
             cleared=False,
         )
     )

@@ -68,6 +68,30 @@ class Commits:
 
         Waits only while the store's queue is full. False when the step is held: `hand_over` must run.
         """
+        if self._shown_at_once(step):
+            return True
+        if self._held or not await self._submit(step):
+            self._held.append(step)
+            return False
+        return True
+
+    @property
+    def free(self) -> bool:
+        """Whether `take_nowait` may be called: no step is held, and the store's queue has room."""
+        return not self._held and self._writer.has_room
+
+    def take_nowait(self, step: Step) -> bool:
+        """As `take`, while `free`."""
+        if self._shown_at_once(step):
+            return True
+        try:
+            self._writer.submit_nowait(step.records, partial(self._shown, step))
+        except StorageUnavailable:
+            self._held.append(step)
+            return False
+        return True
+
+    def _shown_at_once(self, step: Step) -> bool:
         if not step.records and (not self.in_flight or self._held or step.only_pongs):
             # Behind a held step a refusal or a state would wait for the disk to come back.
             self._show(step, True)
@@ -76,10 +100,7 @@ class Commits:
         self._requests += step.requests
         if step.records and isinstance(step.records[-1], SessionRecord):
             self.saved = step.records[-1]
-        if self._held or not await self._submit(step):
-            self._held.append(step)
-            return False
-        return True
+        return False
 
     async def hand_over(self) -> None:
         """Give the store what is held as soon as it takes it, oldest first; return when it has all."""

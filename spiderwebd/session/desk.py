@@ -136,6 +136,8 @@ class HouseDesk:
                 return await self._search(state, scope, text, limit, leave_out=own_words)
 
         async def lookup(memory_id: int) -> Entry | None:
+            if (held := state.ram.load(memory_id)) is not None:
+                return held
             async with self.task_reads:
                 stored = await self.reader.memory(state.sid, memory_id)
             if stored is None or stored.kind is not EntryKind.ENTRY:

@@ -37,27 +37,44 @@ class Inbox(Generic[Item]):
         return trio.current_time() - self._since if self._items else 0.0
 
     def offer(self, item: Item) -> bool:
-        """Add what a client sent; False when `limit` such items already wait."""
+        """Add what a client sent; False when `limit` such items already wait. Else `wake` must follow."""
         if self._offered >= self._limit:
             return False
         self._offered += 1
-        self.put(item)
+        self.add(item)
         return True
 
-    def put(self, item: Item) -> None:
-        """Add the result of something the session started, or a tick of a sweep."""
+    def add(self, item: Item) -> None:
+        """Add the result of something the session started, or a tick of a sweep; `wake` must follow."""
         if not self._items:
             self._since = trio.current_time()
         self._items.append(item)
+
+    def put(self, item: Item) -> None:
+        """Add an item and let it be taken at once."""
+        self.add(item)
+        self.wake()
+
+    def wake(self) -> None:
+        """Let whoever waits in `take` come to what is there."""
         if self._wake is not None:
             self._wake.set()
+
+    @property
+    def awaited(self) -> bool:
+        """Whether somebody waits in `take` and has not been woken."""
+        return self._wake is not None and not self._wake.is_set()
 
     async def take(self) -> list[Item]:
         """Wait for items and return all that are there, oldest first. Only one task may wait here."""
         while not self._items:
             self._wake = trio.Event()
             await self._wake.wait()
-        self._wake = None
+            self._wake = None
+        return self.take_nowait()
+
+    def take_nowait(self) -> list[Item]:
+        """Return all that is there, oldest first; maybe nothing."""
         taken = list(self._items)
         self._items.clear()
         self._offered = 0

@@ -53,6 +53,13 @@ class Writer(Protocol):
         Waits only while the queue is full. Raises StorageUnavailable when nothing was taken.
         """
 
+    @property
+    def has_room(self) -> bool:
+        """Whether `submit_nowait` may be called."""
+
+    def submit_nowait(self, records: Sequence[Record], then: Callable[[bool], None]) -> None:
+        """As `submit`, while there is room in the queue."""
+
     async def settled(self) -> None:
         """Return when everything submitted so far has been committed."""
 

@@ -1,7 +1,8 @@
-"""One awake session: the inbox loop, and the work it owns.
+"""One awake session: the inbox, whose events change it one after the other, and the work it owns.
 
-The loop is the only task that changes the state. It hands each step's records to the store and goes
-on; frames, replies and new work wait in `_show`, which is called after the commit.
+An event that comes while nothing else is to be done is handled where it comes in, which saves the loop a
+wake-up; else it waits in the inbox for the loop. Either way one step follows the other. A step hands its
+records to the store and is done; frames, replies and new work wait in `_show`, called after the commit.
 """
 
 from __future__ import annotations
@@ -87,6 +88,8 @@ class Session:
         self._ticking: set[str] = set()
         self._resting: trio.Event | None = None
         self._nursery: trio.Nursery | None = None
+        self._stepping = False
+        """Whether a step is being made: what it causes here and now waits for the loop."""
 
     @property
     def key(self) -> str:
@@ -125,22 +128,43 @@ class Session:
             self.ended.set()
 
     async def _loop(self, nursery: trio.Nursery) -> None:
-        state, clock = self.state, self.house.clock
         while True:
-            events = await self._inbox.take()
-            state.rules = self.house.rules
-            step = Step(state, clock.wall_ms())
-            state.degraded = self.house.stalled or self.house.writer.degraded is not None
-            for event in events:
-                event(step)
-            step.finish()
-            self.idle_since = clock.monotonic()
+            step = self._step(await self._inbox.take())
             if not await self._commits.take(step) and self._commits.held == 1:
                 nursery.start_soon(self._hand_over, name="hand over")
             self._stir()
             self._watching.notice(nursery)
             if self.closing and await self._may_close():
                 return
+
+    def _step(self, events: list[Event]) -> Step:
+        state, clock = self.state, self.house.clock
+        state.rules = self.house.rules
+        step = Step(state, clock.wall_ms())
+        state.degraded = self.house.writer.degraded is not None
+        for event in events:
+            event(step)
+        step.finish()
+        self.idle_since = clock.monotonic()
+        return step
+
+    def _heed(self) -> None:
+        """See to what was added to the inbox: here if the loop has nothing to do, else by the loop."""
+        nursery = self._nursery
+        if nursery is None or self._stepping or not (self._inbox.awaited and self._commits.free):
+            self._inbox.wake()
+            return
+        self._stepping = True
+        try:
+            step = self._step(self._inbox.take_nowait())
+            if not self._commits.take_nowait(step):
+                nursery.start_soon(self._hand_over, name="hand over")
+        except Exception as error:  # whoever brought the event is not to pay for it: the loop raises it
+            self.fail(error)
+        finally:
+            self._stepping = False
+        self._stir()
+        self._watching.notice(nursery)
 
     async def _may_close(self) -> bool:
         """Whether nothing has come since the order to close, and the disk has all there is."""
@@ -155,8 +179,9 @@ class Session:
         self._stir()
 
     def put(self, event: Event) -> None:
-        """Hand the loop the result of something this session started."""
-        self._inbox.put(event)
+        """Take in the result of something this session started."""
+        self._inbox.add(event)
+        self._heed()
 
     @property
     def has_mail(self) -> bool:
@@ -185,8 +210,10 @@ class Session:
             self.house.metrics.requests_refused[self._ending_code] += request
             return True
         taken = self._inbox.offer(partial(self._from_link, client, frame))
-        if taken and request:
-            self.tally.came()
+        if taken:
+            if request:
+                self.tally.came()
+            self._heed()
         return taken
 
     @property
@@ -272,7 +299,7 @@ class Session:
         if name in self._ticking or not self.house.writer.accepting:
             return
         self._ticking.add(name)
-        self._inbox.put(partial(self._ticked, name, event))
+        self.put(partial(self._ticked, name, event))
 
     def _ticked(self, name: str, event: Event, step: Step) -> None:
         self._ticking.discard(name)

@@ -13,6 +13,7 @@ from enum import Enum, auto
 from typing import Protocol, TypeVar
 
 import trio
+from typing_extensions import override
 
 from spiderwebd.store.committer import Committer, Damage, Report, Submission
 from spiderwebd.store.reading import Read, ReadPool
@@ -57,11 +58,28 @@ class Runner(Protocol):
         """Run a read; a cancelled caller either never started it or waits until it is done."""
 
 
+class _EndOfTick(trio.abc.Instrument):
+    """Calls back whenever trio has run all tasks that could run, and goes to look for what came in."""
+
+    def __init__(self, call: Callable[[], None]) -> None:
+        self._call = call
+
+    @override
+    def before_io_wait(self, timeout: float) -> None:
+        self._call()
+
+
 class ThreadRunner:
-    """One thread writes, a few read. Whatever waits when the writer looks goes into one commit."""
+    """One thread writes, a few read. Whatever waits when the writer looks goes into one commit.
+
+    What one turn of trio's loop puts is handed over at its end, together: handed over one by one, the
+    thread would begin (and sync) a commit with the first and let all others wait for the next.
+    """
 
     def __init__(self, readers: int = READERS, batch: int = BATCH) -> None:
         self._queue: queue.SimpleQueue[Item] = queue.SimpleQueue()
+        self._gathered: list[Item] = []
+        self._end_of_tick = _EndOfTick(self._hand_over)
         self._limiter = trio.CapacityLimiter(readers)
         self._batch = batch
         self._pool: ReadPool | None = None
@@ -71,9 +89,14 @@ class ThreadRunner:
         self._pool = pool
         await trio.to_thread.run_sync(committer.open)
         token = trio.lowlevel.current_trio_token()
+        trio.lowlevel.add_instrument(self._end_of_tick)
 
         def tell(report: Report) -> None:
             token.run_sync_soon(deliver, report)
+
+        def end(error: Exception | None) -> None:
+            trio.lowlevel.remove_instrument(self._end_of_tick)
+            ended(error)
 
         def work() -> None:
             error: Exception | None = RuntimeError("the thread was torn down")
@@ -86,14 +109,23 @@ class ThreadRunner:
             finally:
                 # Trio is gone only when the program is ending without having stopped the store.
                 with suppress(trio.RunFinishedError):
-                    token.run_sync_soon(ended, error)
+                    token.run_sync_soon(end, error)
 
         # A daemon thread: one stuck in fsync must not keep a stopped process alive.
         threading.Thread(target=work, name="spiderwebd-store", daemon=True).start()
 
     def put(self, item: Item) -> None:
-        """See Runner."""
-        self._queue.put(item)
+        """See Runner. A Damage may come from any thread, everything else from trio's alone."""
+        if isinstance(item, Damage):
+            self._queue.put(item)
+        else:
+            self._gathered.append(item)
+
+    def _hand_over(self) -> None:
+        if self._gathered:
+            for item in self._gathered:
+                self._queue.put(item)
+            self._gathered.clear()
 
     async def read(self, function: Read[T]) -> T:
         """See Runner."""

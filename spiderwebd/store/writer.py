@@ -158,6 +158,11 @@ class Writer:
             raise QueueFullError(f"{len(self._pending)} submissions wait for the store; try again")
         self._put(Submission(records, then, time.monotonic()))
 
+    @property
+    def has_room(self) -> bool:
+        """Whether a submission would be taken without waiting for its place in the queue."""
+        return not self._full
+
     async def settled(self) -> None:
         """Return when `then` was called for all that was submitted so far.
 

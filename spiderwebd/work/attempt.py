@@ -36,7 +36,6 @@ async def attempt(
         The worker's outcome; failed with the error's own code for a SpiderwebError, with task_timeout
         after `seconds`, with internal for any other exception.
     """
-    await trio.lowlevel.checkpoint()
     kind = task.choice.kind
     outcome = failed(f"{kind}: stopped, it had not ended after {seconds:g} seconds", Code.TASK_TIMEOUT)
     try:

@@ -76,7 +76,6 @@ class Seat:
 
     async def take(self) -> None:
         """Take what is not taken yet; cancelled or failing on the way, keep nothing."""
-        await trio.lowlevel.checkpoint()
         try:
             for limiter in self._limiters[len(self._taken) :]:
                 await limiter.acquire(self._session)

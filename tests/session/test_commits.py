@@ -89,6 +89,13 @@ class FullWriter:
     def statistics(self) -> object:
         return self._writer.statistics
 
+    has_room = True
+
+    def submit_nowait(self, records: list[Record], then: Then) -> None:
+        if self.full:
+            raise StorageUnavailable("planted: the backlog is full")
+        self._writer.submit_nowait(records, then)
+
     async def submit(self, records: list[Record], then: Then) -> None:
         if self.full:
             raise StorageUnavailable("planted: the backlog is full")

@@ -124,11 +124,12 @@ async def test_a_full_inbox_makes_its_links_wait(
     """Frames beyond the inbox's bound are not taken until the loop has emptied it."""
     async with open_household(tmp_path, inbox_limit=2) as household:
         link = await household.attach()
+        assert link.session is not None
+        link.session._inbox.put(lambda step: None)  # the loop has something to do
         link.say("ping")
         link.say("ping")
         with pytest.raises(AssertionError):
             link.say("ping")
-        assert link.session is not None
         await link.session.room()
         link.say("ping")
         await trio.testing.wait_all_tasks_blocked()
@@ -266,3 +267,26 @@ async def test_a_pruned_log_shows_in_the_next_ack(
         session.note_pruned(1)
         second = await household.attach(key_of(link))
         assert second.of_type("session.ack")[0]["firstSeq"] == 2
+
+
+async def test_an_event_is_handled_where_it_comes_in_while_the_loop_waits(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    """Nobody has to wake up for it; a bug in it costs the session, and not whoever brought it."""
+    async with open_household(tmp_path) as household:
+        link = await household.attach()
+        session = link.session
+        assert session is not None
+        await trio.testing.wait_all_tasks_blocked()
+        link.say("memory.create", id="a", content="first")
+        assert session.state.ram.active_count == 1
+
+        def planted(step: object) -> None:
+            # What a step causes here and now waits for the loop: one step follows the other.
+            link.say("memory.create", id="b", content="second")
+            assert session.state.ram.active_count == 1
+            raise ZeroDivisionError("planted")
+
+        session.put(planted)
+        assert (await link.until_closed())[0] is Close.INTERNAL
+        assert [type(error) for _, error, _ in household.faults] == [ZeroDivisionError]
