@@ -44,11 +44,12 @@ async def test_depths_and_ages_are_those_of_the_queues(
         waits = metrics.chat_wait_seconds
         assert (sum(waits.counts), waits.total) == (1, pytest.approx(0, abs=0.1))
         # What the loop has not come to yet waits too.
-        first.say("memory.create", content="late")
         assert first.session is not None
-        assert first.session.waiting == 1
+        first.session._inbox.put(lambda step: None)
+        first.say("memory.create", content="late")
+        assert first.session.waiting == 2
         collect(metrics, household.registry)
-        assert metrics.queue_depth["inbox"] == 1
+        assert metrics.queue_depth["inbox"] == 2
         assert 0 <= ages["inbox"] < 1
 
 

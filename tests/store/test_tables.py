@@ -17,7 +17,6 @@ from spiderwebd.core.records import (
     EntryRecord,
     EraseRecord,
     GoalRecord,
-    LeaveRamRecord,
     RequestState,
     TaskRecord,
     TaskState,
@@ -94,29 +93,6 @@ def test_last_state_of_a_batch_wins(connection: sqlite3.Connection) -> None:
     assert image is not None
     assert image.session.seq == 2
     assert image.requests[0].state is RequestState.ANSWERED
-
-
-def test_leaving_ram_and_coming_back_in_one_batch(connection: sqlite3.Connection) -> None:
-    """Changes to entries are carried out in the order in which they were submitted."""
-    write(connection, [[session(), entry(1), entry(2)], [LeaveRamRecord(1, (1, 2))], [entry(1)]])
-    assert stored(connection, 1).in_ram
-    assert not stored(connection, 2).in_ram
-
-
-def test_a_text_replaced_twice_in_one_batch_keeps_every_version(connection: sqlite3.Connection) -> None:
-    """A batch writes a memory once, as it stood last; the texts in between are versions all the same."""
-    second, third = entry(1, "two", version=2), entry(1, "three", version=3)
-    write(connection, [[session(), entry(1, "one")], [second], [third]])
-    assert stored(connection, 1) == third
-    kept = connection.execute("SELECT version, content FROM versions ORDER BY version").fetchall()
-    assert kept == [(1, "one"), (2, "two")]
-
-
-def test_a_memory_made_and_gone_in_one_batch_is_in_the_ltm_alone(connection: sqlite3.Connection) -> None:
-    """What enters and leaves RAM between two commits never stands in `ram`; a reset is kept in its place."""
-    reset = ArchiveRecord(1, NOW_MS, "reset", 2, 1, 0, True)
-    write(connection, [[session(), entry(1)], [LeaveRamRecord(1, (1,))], [entry(2)], [reset], [entry(3)]])
-    assert [stored(connection, number).in_ram for number in (1, 2, 3)] == [False, False, True]
 
 
 def test_reset_marker_empties_ram(connection: sqlite3.Connection) -> None:
