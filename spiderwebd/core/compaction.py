@@ -75,9 +75,11 @@ def steps(
     Changes `ram`; all Changes belong into one transaction. `max_bytes` and `idf` as in summarize_text.
     """
     changes: list[Change] = []
-    while len(changes) < thresholds.batch and due(ram, thresholds) and (entry := ram.oldest) is not None:
+    while due(ram, thresholds) and (entry := ram.oldest) is not None:
         text = summarize_text(entry.content, entry.role, max_bytes, idf)
         changes.append(ram.summarize(text, now_ms, entry.id))
+        if len(changes) == thresholds.batch:
+            break
     return changes
 
 

@@ -166,6 +166,8 @@ class State:
     @property
     def queued_tasks(self) -> int:
         """Task rows in state queued."""
+        if not self.goals:
+            return 0
         return sum(goal.count(TaskState.QUEUED) for goal in self.goals.values())
 
     @property

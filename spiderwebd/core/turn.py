@@ -47,6 +47,12 @@ GOAL_PREFIX = "/goal "
 DoneOnce = ChatSend | SessionReset | MemoryCreate | MemoryUpdate | MemoryEvict | MemorySummarize
 """Frames whose request id is remembered: the same again is not done again."""
 
+_ASKED = {
+    kind: [name for name in kind.model_fields if name not in ("id", "type")]
+    for kind in (SessionReset, MemoryCreate, MemoryUpdate, MemoryEvict, MemorySummarize)
+}
+"""The fields of each that must be the same when its id comes again."""
+
 
 def receive(step: Step, link: LinkKey, frame: AnyFrame, fresh_id: Callable[[], str]) -> None:
     """Handle one frame from one link; `fresh_id` makes a request id when the client gave none."""
@@ -123,7 +129,7 @@ def _payload(frame: DoneOnce) -> tuple[str, str]:
     """Return a request's kind and the part of it that must be the same when it comes again."""
     if isinstance(frame, ChatSend):
         return "chat.send", to_json([frame.said, frame.pauseBefore]).decode()
-    return frame.type, frame.model_dump_json(exclude={"id", "type"})
+    return frame.type, to_json({name: getattr(frame, name) for name in _ASKED[type(frame)]}).decode()
 
 
 def _chat(step: Step, link: LinkKey, request: str, frame: ChatSend, payload: str) -> None:

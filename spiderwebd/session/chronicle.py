@@ -12,11 +12,15 @@ from spiderwebd.core.state import Step
 
 _LOGGER = log.get_logger(__name__)
 
+TOLD = (GoalRecord, TaskRecord, RequestRecord)
+
 
 def tell(step: Step) -> None:
     """Write a line for each goal that was accepted or ended, and for each task that ended."""
     state = step.state
     for record in step.records:
+        if type(record) not in TOLD:
+            continue
         match record:
             case GoalRecord(state=TaskState.QUEUED):
                 _LOGGER.info(

@@ -23,6 +23,9 @@ LOOKED_UP = (Ask, Fetch, Retell, Replay)
 """Starts that decide about a request later, beside the loop."""
 
 
+COUNTED = (RequestRecord, TaskRecord, GoalRecord)
+
+
 class Tally:
     """What one awake session adds to the daemon's numbers."""
 
@@ -78,7 +81,8 @@ class Tally:
         """Count one step that is shown."""
         accepted, refused = self._metrics.requests_accepted, 0
         for record in step.records:
-            self._count_record(record)
+            if type(record) in COUNTED:
+                self._count_record(record)
         for out in step.outgoing:
             if out.link is not None and out.text.startswith(ERROR):
                 count_refusal(self._metrics, out.text)

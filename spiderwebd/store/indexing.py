@@ -27,8 +27,11 @@ MERGE_PAGES = 200
 
 STATE = "SELECT watermark, documents, words, purge FROM index_state"
 NEXT_NEW = """
-SELECT entry, sid, memory_id, kind FROM entries WHERE entry > ? ORDER BY entry LIMIT ?
+SELECT e.entry, e.sid, e.memory_id, e.kind, e.role, e.content, e.created_ms, e.version, e.name,
+    s.principal, s.agent
+FROM entries e CROSS JOIN sessions s ON s.sid = e.sid WHERE e.entry > ? ORDER BY e.entry LIMIT ?
 """
+NEXT_NEW_ENTRY = "SELECT entry FROM entries WHERE entry > ? ORDER BY entry LIMIT 1"
 NEXT_OLD = "SELECT entry FROM reindex ORDER BY entry LIMIT ?"
 WAITING = """
 SELECT (SELECT count(*) FROM entries WHERE entry > (SELECT watermark FROM index_state))
@@ -74,18 +77,35 @@ class Document:
     scope: str
     speaker: str
     body: str
-    before: str
+    before_each: tuple[str, ...]
+    """The texts of its predecessors, furthest first; one column of the index."""
     day: str
 
     @property
     def columns(self) -> tuple[str, str, str, str, str]:
         """The columns in the index's order."""
-        return (self.scope, self.speaker, self.body, self.before, self.day)
+        return (self.scope, self.speaker, self.body, " ".join(self.before_each), self.day)
 
     @property
     def words(self) -> int:
         """Words of all columns but the scope."""
-        return sum(len(words(text)) for text in (self.speaker, self.body, self.before, self.day))
+        return sum(map(_count, (self.speaker, self.body, self.day, *self.before_each)))
+
+
+COUNTS_KEPT = 512
+"""Texts whose words are counted once: each is a text of its own, and the context of two others."""
+
+SCOPES_KEPT = 1_024
+
+
+@lru_cache(maxsize=COUNTS_KEPT)
+def _count(text: str) -> int:
+    return len(words(text))
+
+
+@lru_cache(maxsize=SCOPES_KEPT)
+def _scope(sid: int, principal: str, agent: str) -> str:
+    return f"{session_token(sid)} {agent_token(principal, agent)} {principal_token(principal)}"
 
 
 def session_token(sid: int) -> str:
@@ -115,10 +135,10 @@ def document_of(
 ) -> Document:
     """What is indexed of an entry; `before` are the texts of its predecessors, nearest first."""
     return Document(
-        f"{session_token(sid)} {agent_token(principal, agent)} {principal_token(principal)}",
+        _scope(sid, principal, agent),
         speaker_words(role, name),
         content,
-        " ".join(text[:BEFORE_CHARACTERS] for text in reversed(before)),
+        tuple(text[:BEFORE_CHARACTERS] for text in reversed(before)),
         day_words(created_ms),
     )
 
@@ -164,17 +184,17 @@ def step(connection: sqlite3.Connection, limit: int) -> int:
     old = [entry for (entry,) in connection.execute(NEXT_OLD, (limit,))]
     for entry in old:
         less_documents, less_words = _take_out(connection, entry)
-        more_documents, more_words = _put_in(connection, entry)
+        row = connection.execute(ENTRY, (entry,)).fetchone()
+        more_documents, more_words = _put_in(connection, entry, row)
         documents += more_documents - less_documents
         total += more_words - less_words
     connection.executemany("DELETE FROM reindex WHERE entry = ?", [(entry,) for entry in old])
     new = connection.execute(NEXT_NEW, (watermark, limit - len(old))).fetchall()
-    for entry, _, _, kind in new:
+    for entry, *row in new:
         watermark = entry
-        if kind == "entry":
-            more_documents, more_words = _put_in(connection, entry)
-            documents += more_documents
-            total += more_words
+        more_documents, more_words = _put_in(connection, entry, row)
+        documents += more_documents
+        total += more_words
     done = len(old) + len(new)
     if done == 0 and purge:
         purge = int(_merge(connection))
@@ -198,7 +218,7 @@ def skip(connection: sqlite3.Connection) -> int:
         connection.execute("DELETE FROM reindex WHERE entry = ?", old)
         return int(old[0])
     watermark = connection.execute(STATE).fetchone()[0]
-    new = connection.execute(NEXT_NEW, (watermark, 1)).fetchone()
+    new = connection.execute(NEXT_NEW_ENTRY, (watermark,)).fetchone()
     if new is None:
         return 0
     connection.execute("UPDATE index_state SET watermark = ?", (new[0],))
@@ -230,8 +250,8 @@ def withdraw(connection: sqlite3.Connection, sid: int, entries: Sequence[int], *
     )
 
 
-def _put_in(connection: sqlite3.Connection, entry: int) -> tuple[int, int]:
-    row = connection.execute(ENTRY, (entry,)).fetchone()
+def _put_in(connection: sqlite3.Connection, entry: int, row: Sequence[Any]) -> tuple[int, int]:
+    """Index one entry; `row` is what ENTRY selects of it."""
     sid, memory_id, kind, role, content, created_ms, version, name, principal, agent = row
     if kind != "entry":
         return 0, 0

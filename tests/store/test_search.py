@@ -232,10 +232,10 @@ async def test_unindexable_entry_is_left_out(
     faults: list[str] = []
     known = committer.indexing._put_in
 
-    def picky(connection: Any, number: int) -> tuple[int, int]:
+    def picky(connection: Any, number: int, row: Any) -> tuple[int, int]:
         if number == 2:
             raise ValueError("cannot index this")
-        return known(connection, number)
+        return known(connection, number, row)
 
     monkeypatch.setattr(committer.indexing, "_put_in", picky)
     async with open_store(
