@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ import trio.testing
 from spiderwebd.wire.codec import PeerClose
 from spiderwebd.wire.framing import FrameLimits, text_frame
 from spiderwebd.wire.outbox import Outbox
-from spiderwebd.wire.reading import READ_AHEAD, MessageReader, Receive
+from spiderwebd.wire.reading import BURST, READ_AHEAD, MessageReader, Receive
 from spiderwebd.wire.writing import FrameWriter
 from tests.wire.loopback import CLOSE, PING, PONG, TEXT, RawClient, frame
 
@@ -85,6 +86,30 @@ async def test_messages_are_handed_on_by_the_task_that_reads() -> None:
         assert side.reader.close == PeerClose(1000, "bye")
 
 
+async def test_a_flood_gives_way_to_others_every_few_messages() -> None:
+    """However much one read brings, all other tasks have their turn after a burst of it."""
+    turns: list[int] = []
+    seen: list[str] = []
+
+    async def bystander() -> None:
+        while True:
+            turns.append(len(seen))
+            await trio.lowlevel.checkpoint()
+
+    async with open_side(seen.append) as side, trio.open_nursery() as nursery:
+        await side.client.stream.send_all(
+            b"".join(frame(TEXT, str(number).encode()) for number in range(200))
+        )
+        nursery.start_soon(bystander)
+        with trio.fail_after(5):
+            while len(seen) < 200:
+                await trio.lowlevel.checkpoint()
+        nursery.cancel_scope.cancel()
+    assert seen == [str(number) for number in range(200)]
+    # Two bursts, when the first comes late in one turn of the loop and the second early in the next.
+    assert max(after - before for before, after in itertools.pairwise(turns)) <= 2 * BURST
+
+
 async def test_what_came_with_the_head_is_first() -> None:
     """Held bytes are read before the socket is, also when a frame is cut between the two."""
     data = frame(TEXT, b"first") + frame(TEXT, b"second")
@@ -114,8 +139,8 @@ async def test_answers_to_one_chunk_go_out_together() -> None:
 
     async with open_side(receive) as side:
         sides.append(side)
-        await side.client.send(b"".join(frame(TEXT, b"%d" % number) for number in range(10)))
-        expected = b"".join(text_frame(f"re {number}") for number in range(10))
+        await side.client.send(b"".join(frame(TEXT, b"%d" % number) for number in range(BURST)))
+        expected = b"".join(text_frame(f"re {number}") for number in range(BURST))
         assert await side.client.stream.receive_some() == expected
 
 
