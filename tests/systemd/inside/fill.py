@@ -35,7 +35,11 @@ def knock() -> str:
         link.settimeout(SECONDS)
         link.connect(str(SYSTEM_SOCKET))
         link.sendall(UPGRADE)
-        return link.recv(65_536).decode()
+        answer = link.recv(65_536)
+        while b" 101 " not in answer and (more := link.recv(65_536)):
+            answer += more
+        # After the head of an upgrade a frame may come, which is no text.
+        return answer.decode("latin-1")
 
 
 def served(stream: SessionStream, frame: dict[str, object], kind: str) -> bool:
