@@ -112,9 +112,9 @@ def test_every_command_of_the_page_does_what_it_says(box: Box) -> None:
     page.do("disable")
     assert box.property("ActiveState") == "inactive"
     page.do("apt purge")
-    box.run(
-        "! test -e /etc/spiderwebd && ! test -e /var/lib/spiderwebd && ls -d /var/backups/spiderwebd/20*Z"
-    )
+    left = box.run("cd /etc/spiderwebd && find . -type f | sort").output.split()
+    assert left == ["./conf.d/10-site.toml", "./conf.d/20-network.toml"]
+    box.run("! test -e /var/lib/spiderwebd && ls -d /var/backups/spiderwebd/20*Z")
     assert page.left == []
 
 
