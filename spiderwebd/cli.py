@@ -145,6 +145,10 @@ def _run(arguments: argparse.Namespace) -> int:
                 case _:
                     status = EXIT_FAILED
             log.event("failed", reason=str(error), status=status)
+    except* Exception as group:
+        # By the log, whose exceptions show no secrets, and which the journal keeps in one piece.
+        log.get_logger("spiderwebd").critical("spiderwebd ends by a fault of its own", exc_info=group)
+        status = EXIT_FAILED
     finally:
         log.shutdown()
     return status

@@ -2,8 +2,8 @@
 
 What is logged goes into a bounded queue; one thread writes it. The loop never waits for a terminal,
 a pipe or the journal: when the queue is full a line is dropped and counted (`dropped`). Session keys
-and tokens are secrets: the `session` field keeps six characters, and whatever looks like a token is
-hidden wherever it stands.
+and tokens are secrets: the `session` field keeps six characters, and whatever looks like a token or like
+a session key is hidden wherever it stands, in the text of an exception too.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from typing_extensions import override
 
 from spiderwebd.log_events import EVENTS, EventName
 
-__all__ = ["bound", "dropped", "event", "get_logger", "session_label", "set_level", "setup", "shutdown"]
+__all__ = ["bound", "dropped", "event", "get_logger", "hide", "session_label", "set_level", "setup", "shutdown"]
 
 JOURNAL_SOCKET = Path("/run/systemd/journal/socket")
 QUEUE_LINES = 4096
@@ -49,6 +49,7 @@ FIELD_ORDER = ("session", "agent", "request", "goal", "task")
 
 _SECRET_NAMES = {"token", "authorization", "password", "secret", "key", "session_key"}
 _TOKEN = re.compile(r"sw_[A-Za-z0-9_-]{16,}")
+_SESSION_KEY = re.compile(r"(?<![A-Za-z0-9])([A-Za-z0-9]{6})[A-Za-z0-9]{26}(?![A-Za-z0-9])")
 _HIDDEN = "[hidden]"
 
 
@@ -103,6 +104,11 @@ class _Line:
 def session_label(key: str) -> str:
     """Return what may be shown of a session key: its first six characters."""
     return key[:6]
+
+
+def hide(text: str) -> str:
+    """Return a text without what looks like a token, and with six characters of what may be a session key."""
+    return _SESSION_KEY.sub(r"\1...", _TOKEN.sub(_HIDDEN, text))
 
 
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:
@@ -260,7 +266,7 @@ def _line(record: logging.LogRecord) -> _Line:
 
 
 def _clean(text: str, most: int) -> str:
-    text = _TOKEN.sub(_HIDDEN, text).encode("utf-8", "backslashreplace").decode("utf-8")
+    text = hide(text).encode("utf-8", "backslashreplace").decode("utf-8")
     return text if len(text) <= most else f"{text[:most]}... ({len(text)} characters)"
 
 

@@ -199,10 +199,14 @@ def test_secrets_are_hidden_everywhere(
         raise ValueError(f"bad {TOKEN}")
     except ValueError:
         logger.exception("failed", key=KEY)
+    try:
+        raise KeyError(KEY)
+    except KeyError:
+        logger.exception(f"no session {KEY}", about=f"key={KEY}")
         logging.getLogger("library").exception("failed too with %s", TOKEN)
     text = pipe.finish()
     if format_name == "journal":
-        text = "".join(map(repr, (received(journal) for _ in range(3))))
+        text = "".join(map(repr, (received(journal) for _ in range(4))))
     assert "ValueError" in text
     assert "abcdef" in text
     for secret in (TOKEN, TOKEN[3:], KEY, "plain"):
@@ -246,6 +250,28 @@ def test_libraries_log_at_warning_and_above(pipe: Pipe) -> None:
     logging.getLogger("trio_websocket").warning("odd %d", 1)
     (line,) = pipe.finish().splitlines()
     assert line.endswith("warning  odd 1")
+
+
+def test_a_line_that_cannot_be_written_costs_itself(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever goes wrong with one line, the thread lives on and writes the next; the loss is counted."""
+    real = log._text
+
+    def broken(line: log._Line) -> str:
+        if "boom" in line.message:
+            raise ZeroDivisionError("planted")
+        return real(line)
+
+    monkeypatch.setattr(log, "_text", broken)
+    log.setup("info", "text", descriptor=pipe.writing)
+    for message in ("before", "boom", "after"):
+        log.get_logger("spiderwebd.test").info(message)
+    handler = log._State.handler
+    assert handler is not None
+    text = pipe.finish()
+    assert "before" in text
+    assert "after" in text
+    assert "boom" not in text
+    assert handler.dropped == 1
 
 
 def test_lines_are_bounded(pipe: Pipe) -> None:

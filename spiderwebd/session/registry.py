@@ -71,8 +71,8 @@ class Registry:
     _place_free: trio.Event = field(default_factory=trio.Event)
     _unfinished: dict[str, None] = field(default_factory=dict)
     """Keys of sessions that an earlier run left with open work, and that are not awake yet."""
-    _unwritten: set[str] = field(default_factory=set)
-    """Keys of sessions that ended while the disk failed: their rows are older than what was shown."""
+    _unwritten: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """Sessions that ended while the disk failed, key to owner: their rows are older than what was shown."""
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Own the sessions until cancelled; those with unfinished work are woken behind its readiness."""
@@ -145,7 +145,7 @@ class Registry:
                     await session.ended.wait()
                 # What the last life of this session submitted must be on disk before it is read.
                 await self.house.writer.settled()
-                self._refuse_if_unwritten(key)
+                self._refuse_if_unwritten(key, principal, agent)
                 image = await self.house.reader.session(key, self.house.rules.requests_kept)
                 if image is None:
                     return None
@@ -158,13 +158,14 @@ class Registry:
             if not lock.locked():
                 self._waking.pop(key, None)
 
-    def _refuse_if_unwritten(self, key: str) -> None:
-        if key not in self._unwritten:
-            return
+    def _refuse_if_unwritten(self, key: str, principal: str | None, agent: str | None) -> None:
+        owner = self._unwritten.get(key)
+        if owner is None or (principal is not None and owner != (principal, agent)):
+            return  # to anybody else it is as good as unknown
         if self.house.writer.degraded is not None:
             message = "What this session did last is not on disk yet; connect again later."
             raise Refused(message, Code.STORAGE_UNAVAILABLE, RETRY_MS)
-        self._unwritten.discard(key)
+        del self._unwritten[key]
 
     async def _revive(self, image: SessionImage) -> State:
         chats = []
@@ -237,7 +238,7 @@ class Registry:
             self._fault(group, session.key)
         finally:
             if self.house.writer.degraded is not None:
-                self._unwritten.add(session.key)
+                self._unwritten[session.key] = (session.state.principal, session.state.agent)
             if self.awake.get(session.key) is session:
                 del self.awake[session.key]
             session.links.close_all(code, reason)

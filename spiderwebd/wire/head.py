@@ -29,6 +29,7 @@ HIGHEST_SEQ = 2**63 - 1
 _STREAM_PATH = re.compile(r"/v1/agents/([^/]*)/stream")
 _AGENT_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _AFTER = re.compile(r"[0-9]{1,19}")
+_QUOTED = re.compile(r"[: ]*(?:bytearray\()?b['\"].*", re.DOTALL)
 _QUERY_FIELDS = 64
 _ASCII_HEADERS = (b"host", b"connection", b"upgrade")
 
@@ -103,7 +104,8 @@ class HeadReader:
             self._connection.receive_data(bytes(data))
             event = self._connection.next_event()
         except h11.RemoteProtocolError as error:
-            raise _bad_head(str(error), HTTPStatus(error.error_status_hint)) from None
+            # h11 quotes what it could not read, and that may be a line with a token.
+            raise _bad_head(_QUOTED.sub("", str(error)), HTTPStatus(error.error_status_hint)) from None
         if isinstance(event, h11.Request):
             target = event.target.decode("ascii")
             path, _, query = target.partition("?")

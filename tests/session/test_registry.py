@@ -461,6 +461,8 @@ async def test_nobody_sleeps_while_the_disk_fails(
         with pytest.raises(Refused) as refusal:
             await household.attach(key_of(link))
         assert refusal.value.code is Code.STORAGE_UNAVAILABLE
+        stranger = await household.attach(key_of(link), principal="bob")
+        assert stranger.frames[0]["restored"] is False
         monkeypatch.setattr(writer, "_reason", "")
         back = await household.attach(key_of(link), 0)
         await back.until_seq(1)
