@@ -49,17 +49,23 @@ EXIT_SECONDS = 30.0
 KILLED = "ended with status -9"
 FAULTY = (" error ", " critical ")
 """Of a line of the log: there is no fault of the daemon in these rounds."""
-SET_BACK_ONE = ("DROP TABLE imports", "PRAGMA user_version = 2")
-SET_BACK_TWO = (
-    *SET_BACK_ONE,
-    "DROP TRIGGER entries_renew_document",
-    *(
-        f"DROP TABLE {name}"
-        for name in ("index_state", "reindex", "indexed", "entries_vocabulary", "entries_fts")
+UNDO: dict[int, tuple[str, ...]] = {
+    2: (
+        "DROP TRIGGER entries_renew_document",
+        "DROP TABLE index_state",
+        "DROP TABLE reindex",
+        "DROP TABLE indexed",
+        "DROP TABLE entries_vocabulary",
+        "DROP TABLE entries_fts",
     ),
-    "PRAGMA user_version = 1",
-)
-"""The last steps of the schema, undone."""
+    3: ("DROP TABLE imports",),
+    4: (
+        "UPDATE entries SET in_ram = (sid, memory_id) IN (SELECT sid, memory_id FROM ram)",
+        "CREATE INDEX entries_in_ram ON entries (sid) WHERE in_ram = 1",
+        "DROP TABLE ram",
+    ),
+}
+"""What takes each step of the schema back, all that it knew kept; the first cannot be."""
 
 
 @dataclass
@@ -242,11 +248,14 @@ class Rounds:
         if not (self.state / DATABASE).exists():
             return len(steps())
         with closing(sqlite3.connect(self.state / DATABASE, isolation_level=None)) as connection:
-            if version(connection) == len(steps()):
-                connection.execute("BEGIN")
-                for statement in self.chance.choice((SET_BACK_ONE, SET_BACK_TWO)):
+            present = version(connection)
+            down_to = self.chance.randint(1, len(steps()) - 1)
+            connection.execute("BEGIN")
+            for step in range(present, down_to, -1):
+                for statement in UNDO[step]:
                     connection.execute(statement)
-                connection.execute("COMMIT")
+                connection.execute(f"PRAGMA user_version = {step - 1}")
+            connection.execute("COMMIT")
             return len(steps()) - version(connection)
 
     def _backup(self, number: int) -> subprocess.Popen[bytes]:
