@@ -29,7 +29,17 @@ from typing_extensions import override
 
 from spiderwebd.log_events import EVENTS, EventName
 
-__all__ = ["bound", "dropped", "event", "get_logger", "hide", "session_label", "set_level", "setup", "shutdown"]
+__all__ = [
+    "bound",
+    "dropped",
+    "event",
+    "get_logger",
+    "hide",
+    "session_label",
+    "set_level",
+    "setup",
+    "shutdown",
+]
 
 JOURNAL_SOCKET = Path("/run/systemd/journal/socket")
 QUEUE_LINES = 4096

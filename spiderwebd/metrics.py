@@ -79,6 +79,10 @@ class Metrics:
     """Gauge: new links are shed."""
     loop_tasks: int = 0
     """Gauge: tasks of the loop."""
+    storage_degraded: bool = False
+    """Gauge: the disk cannot be written, or does not answer."""
+    storage_backlog_bytes: int = 0
+    """Gauge: records in memory that the disk does not have yet."""
     resident_bytes: int = 0
     """Gauge: resident memory."""
     last_heartbeat_ms: int = 0
@@ -161,6 +165,10 @@ class _Numbers(Collector):
         yield _gauge("fairness_ratio", "Longest over median wait for a slot.", numbers.fairness_ratio)
         yield _gauge("overloaded", "Whether new links are shed.", numbers.overloaded)
         yield _gauge("loop_tasks", "Tasks of the loop.", numbers.loop_tasks)
+        yield _gauge("storage_degraded", "Whether the disk cannot be written now.", numbers.storage_degraded)
+        yield _gauge(
+            "storage_backlog_bytes", "Records that wait for the disk.", numbers.storage_backlog_bytes
+        )
         yield _gauge("resident_bytes", "Resident memory.", numbers.resident_bytes)
         yield _gauge(
             "last_heartbeat_timestamp_seconds",

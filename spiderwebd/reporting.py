@@ -234,4 +234,6 @@ class Reporter:
         metrics.queue_oldest_seconds["store"] = writer.oldest_seconds
         metrics.overloaded = bool(self.rooms.pulse.overload.reason)
         metrics.loop_tasks = trio.lowlevel.current_statistics().tasks_living
+        metrics.storage_degraded = self.rooms.writer.degraded is not None or self.rooms.pulse.stalled
+        metrics.storage_backlog_bytes = writer.backlog_bytes
         metrics.resident_bytes = resident_bytes()

@@ -93,6 +93,13 @@ class Link:
         self.ack: Frame = {}
 
     @property
+    def address(self) -> str:
+        """Its end as the daemon sees it."""
+        assert isinstance(self._client.stream, trio.SocketStream)
+        host, port = self._client.stream.socket.getsockname()
+        return f"{host}:{port}"
+
+    @property
     def key(self) -> str:
         """The session key that session.ack told."""
         key: str = self.ack["sessionKey"]

@@ -12,7 +12,7 @@ from enum import IntEnum
 from pathlib import Path
 
 SOURCE = Path(__file__).with_name("faulty_disk.c")
-COUNTERS = 4
+COUNTERS = 5
 SECTOR = 512
 """What a disk writes whole or not at all."""
 
@@ -33,6 +33,8 @@ class Mode(IntEnum):
     """Every sync says that it was done, and was not."""
     STALLED = 6
     """Writes are taken, a sync lasts until the mode changes."""
+    UNREADABLE = 7
+    """Every read fails with EIO."""
 
 
 def compiler() -> str | None:
@@ -93,6 +95,11 @@ class FaultyDisk:
     def syncs(self) -> int:
         """Syncs asked for so far."""
         return int(self._ints()[3])
+
+    @property
+    def failed_reads(self) -> int:
+        """Reads that failed so far."""
+        return int(self._ints()[4])
 
     def set(self, mode: Mode) -> None:
         """From now on, do this."""

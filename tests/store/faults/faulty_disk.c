@@ -17,8 +17,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { SOUND, FULL, BROKEN, TORN, UNSYNCED, LYING, STALLED };
-enum { MODE, FAILED_WRITES, FAILED_SYNCS, SYNCS, COUNTERS };
+enum { SOUND, FULL, BROKEN, TORN, UNSYNCED, LYING, STALLED, UNREADABLE };
+enum { MODE, FAILED_WRITES, FAILED_SYNCS, SYNCS, FAILED_READS, COUNTERS };
 #define DESCRIPTORS 4096
 #define FILES 64
 #define PIECE 65536
@@ -33,6 +33,7 @@ static const char *folder, *synced;
 
 static int (*real_open)(const char *, int, ...);
 static int (*real_close)(int);
+static ssize_t (*real_pread)(int, void *, size_t, off_t);
 static ssize_t (*real_pwrite)(int, const void *, size_t, off_t);
 static ssize_t (*real_write)(int, const void *, size_t);
 static int (*real_fsync)(int);
@@ -45,6 +46,7 @@ __attribute__((constructor)) static void begin(void) {
     synced = getenv("FAULTY_DISK_SYNCED");
     real_open = dlsym(RTLD_NEXT, "open64");
     real_close = dlsym(RTLD_NEXT, "close");
+    real_pread = dlsym(RTLD_NEXT, "pread64");
     real_pwrite = dlsym(RTLD_NEXT, "pwrite64");
     real_write = dlsym(RTLD_NEXT, "write");
     real_fsync = dlsym(RTLD_NEXT, "fsync");
@@ -100,7 +102,7 @@ static void keep(int fd, struct tracked *file) {
     file->low = file->high = 0;
     while (at < end) {
         size_t size = end - at < PIECE ? (size_t)(end - at) : PIECE;
-        ssize_t got = pread(fd, piece, size, at);
+        ssize_t got = real_pread(fd, piece, size, at);
         if (got <= 0) break;
         if (real_pwrite(file->copy, piece, got, at) != got) abort();
         at += got;
@@ -141,6 +143,13 @@ static ssize_t allowed(size_t size) {
     default: return (ssize_t)size;
     }
 }
+
+ssize_t pread64(int fd, void *data, size_t size, off_t at) {
+    if (found(fd) && control[MODE] == UNREADABLE) { control[FAILED_READS]++; errno = EIO; return -1; }
+    return real_pread(fd, data, size, at);
+}
+
+ssize_t pread(int fd, void *data, size_t size, off_t at) { return pread64(fd, data, size, at); }
 
 ssize_t pwrite64(int fd, const void *data, size_t size, off_t at) {
     struct tracked *file = found(fd);

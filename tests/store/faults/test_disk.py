@@ -14,6 +14,7 @@ from time import monotonic
 import pytest
 
 from spiderwebd.client.connection import Connection, Frame
+from spiderwebd.client.errors import ClientError
 from spiderwebd.client.health import probe
 from tests.flows.daemon_process import DaemonFailed, DaemonProcess
 from tests.store.faults.disk import FaultyDisk, Mode
@@ -140,11 +141,19 @@ def test_failing_disk_degrades_refuses_and_recovers(
     assert refused["retry_after_ms"] > 0
     session.link.send({"type": "ping", "id": "alive"})
     session.until("pong")
+    session.link.send({"type": "agent.control", "action": "state", "id": "how"})
+    assert session.until("agent.state", request="how")["lifecycle"] == "degraded"
     said = metrics(daemon)
     assert 'spiderwebd_requests_refused_total{code="storage_unavailable"}' in said
+    assert "spiderwebd_storage_degraded 1.0" in said
     disk.set(Mode.SOUND)
     until_ready(daemon, 200)
     assert "durable" not in session.create()
+    session.link.send({"type": "agent.control", "action": "state", "id": "now"})
+    assert session.until("agent.state", request="now")["lifecycle"] == "idle"
+    said = metrics(daemon)
+    assert "spiderwebd_storage_degraded 0.0" in said
+    assert "spiderwebd_storage_backlog_bytes 0.0" in said
     assert daemon.pid == pid
     session.close()
     assert daemon.terminate() == 0
@@ -154,6 +163,46 @@ def test_failing_disk_degrades_refuses_and_recovers(
     events, memories = stored(daemon, session.key)
     assert session.shaky
     hold_to(session, events, memories, {**session.durable, **session.shaky})
+
+
+def test_a_disk_that_cannot_be_read(daemon: DaemonProcess, disk: FaultyDisk, attach: Attach) -> None:
+    """Whoever needs what is on it is told so and may come again; who is attached goes on, nothing is lost.
+
+    SQLite calls a page that cannot be read a malformed image, so the file may be salvaged once the disk can
+    be read again; a salvage that cannot read does not take place.
+    """
+    sleeper, session = attach(), attach()
+    for _ in range(5):
+        sleeper.create()
+    sleeper.close()
+    assert daemon.terminate() == 0  # so that nothing of it is in memory
+    daemon.start()
+    pid, session = daemon.pid, attach(session.key)
+    disk.set(Mode.UNREADABLE)
+    answer = None
+    with Connection.open(daemon.place, session=sleeper.key, after=0) as link:
+        answer = link.receive(PATIENCE)
+    assert answer is not None
+    assert (answer["type"], answer["code"]) == ("error", "storage_unavailable")
+    for _ in range(3):  # tried again, in vain
+        failed, deadline = disk.failed_reads, monotonic() + PATIENCE
+        with contextlib.suppress(ClientError), Connection.open(daemon.place, session=sleeper.key) as link:
+            link.receive(PATIENCE)
+        while disk.failed_reads == failed:
+            assert monotonic() < deadline, "nothing was read"
+    session.link.send({"type": "ping", "id": "alive"})
+    session.until("pong")
+    disk.set(Mode.SOUND)
+    until_ready(daemon, 200)
+    again = attach(sleeper.key, 0)
+    assert again.frames[0]["restored"] is True
+    assert "durable" not in again.create()
+    assert daemon.pid == pid
+    again.close()
+    assert daemon.terminate() == 0
+    assert "damaged" not in daemon.stderr or "nothing was lost" in daemon.stderr
+    events, memories = stored(daemon, sleeper.key)
+    hold_to(again, events, memories, {**sleeper.durable, **again.durable})
 
 
 @pytest.mark.parametrize("seed", range(6))
