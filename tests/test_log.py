@@ -202,7 +202,7 @@ def test_secrets_are_hidden_everywhere(
     try:
         raise KeyError(KEY)
     except KeyError:
-        logger.exception(f"no session {KEY}", about=f"key={KEY}")
+        logger.exception("no session", about=f"key={KEY}")
         logging.getLogger("library").exception("failed too with %s", TOKEN)
     text = pipe.finish()
     if format_name == "journal":

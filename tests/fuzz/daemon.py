@@ -57,7 +57,7 @@ class Assault:
     resident: list[int] = field(default_factory=list)
     """Bytes, at each honest client."""
     keys: list[str] = field(default_factory=list)
-    failures: list[BaseException] = field(default_factory=list)
+    failures: list[Exception] = field(default_factory=list)
 
     def run(self, frames: int) -> None:
         """Send at least so many. Raises AssertionError when the daemon is not what it was."""
@@ -130,7 +130,7 @@ class Assault:
                 assert came.startswith(b"HTTP/1.1 101 "), came[:200]
                 self.answered += len(came)
                 self.frames += count
-        except BaseException as failure:
+        except Exception as failure:
             self.failures.append(failure)
             done.set()
 
