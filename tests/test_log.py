@@ -51,6 +51,7 @@ def pipe() -> Iterator[Pipe]:
     made = Pipe()
     yield made
     log.shutdown(0)
+    logging.getLogger(log.ROOT).setLevel(logging.NOTSET)  # what other tests log is not kept for this one
     made.close()
 
 

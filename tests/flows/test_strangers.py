@@ -18,7 +18,7 @@ PATIENCE = 20.0
 SETTINGS = {"log.level": "debug", "log.format": "json", "heartbeat.enabled": False}
 OWN = ("sessionKey", "identity", "timestamp", "time", "session", "peer")
 """Fields that are another value in every session."""
-MOVING = re.compile(r"_seconds|resident|process_|python_|sessions_awake|hibernat|loop_lag|_bytes")
+MOVING = re.compile(r"_seconds|loop_tasks|resident|process_|python_|sessions_awake|hibernat|loop_lag|_bytes")
 """Numbers that move by themselves."""
 Told = tuple[list[dict[str, Any]], list[dict[str, Any]], dict[str, float]]
 
