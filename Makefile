@@ -23,7 +23,7 @@ test-systemd: $(STAMP)
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	find spiderwebd tests -name '*.py' -print0 | xargs -0 -P 2 -n 40 \
+	grep -rlZ --include='*.py' -e 'async ' -e trio spiderwebd tests | xargs -0 -P 2 -n 16 \
 	  $(BIN)/flake8-async --enable=ASYNC1,ASYNC2,ASYNC900,ASYNC913 --disable=ASYNC109,ASYNC114,ASYNC119
 	$(BIN)/mypy
 	$(BIN)/lint-imports
