@@ -153,11 +153,12 @@ async def test_a_write_that_does_not_come_back_is_seen_between_two_beats(
     )
     nursery.start_soon(pulse.probe_lag)
     sound = store.statistics
+    await trio.sleep(LAG_PROBE_SECONDS / 2)  # always between two looks, never at the moment of one
     for looks, stalled in ((1, False), (3, True)):
         store.statistics = replace(sound, oldest_seconds=ANSWER_SECONDS + 0.1)
-        await trio.sleep(LAG_PROBE_SECONDS * (looks + 0.1))
+        await trio.sleep(LAG_PROBE_SECONDS * looks)
         store.statistics = sound
-        await trio.sleep(LAG_PROBE_SECONDS * 1.9)
+        await trio.sleep(LAG_PROBE_SECONDS * 2)
         assert said == [True, False][: 2 * stalled]
     assert metrics.store_lag_seconds.total == pytest.approx(4 * (ANSWER_SECONDS + 0.1))
     nursery.cancel_scope.cancel(reason="test ends")
