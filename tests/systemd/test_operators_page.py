@@ -81,7 +81,7 @@ def test_every_command_of_the_page_does_what_it_says(box: Box) -> None:
     before = story(box, "kept")["ack"]
     assert isinstance(before, dict)
     page.do("spiderwebd-backup.timer")
-    box.run(f"test -s {HOME}/spiderwebd.db")
+    box.run("test -s /var/backups/spiderwebd.db")
     page.do("spiderwebd.before")
     after = story(box, f"--session {before['sessionKey']} --after 0")["ack"]
     assert isinstance(after, dict)
