@@ -8,9 +8,12 @@ up to date then; one made by a newer one is refused.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sqlite3
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from spiderwebd.core.codes import Code, SpiderwebError
@@ -33,31 +36,81 @@ def backup(source: Path, target: Path, seconds: float = BACKUP_SECONDS) -> int:
     """Copy the database `source` to the new file `target` (mode 0600), check it, return its pages.
 
     The copy is one moment of the database, whatever is written meanwhile, and appears under its name
-    only when it is whole, checked and on the disk. Raises BackupError: the target exists, the source
-    cannot be read, the copy fails `PRAGMA integrity_check`, the disk is full, or it took longer than
-    `seconds`. Blocks: call it from another process or thread.
+    only when it is whole, checked and on the disk; until then it is `target` with `.partial`, where what a
+    killed backup left is replaced. Raises BackupError: the target exists, another backup to it is running,
+    the source cannot be read, the copy fails `PRAGMA integrity_check`, the disk is full, or it took longer
+    than `seconds`. Blocks: call it from another process or thread.
     """
     if not source.exists():
         raise BackupError(f"{source} does not exist; is the state directory right?")
     if target.exists():
         raise BackupError(f"{target} exists; choose a new name, backups are not overwritten")
     partial = target.with_name(f"{target.name}.partial")
-    try:
-        # Exclusive: two backups to the same name must not write into one file.
-        os.close(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-    except OSError as error:
-        raise BackupError(f"{partial} cannot be created: {error.strerror}") from error
-    try:
-        pages = _copy(source, partial, time.monotonic() + seconds)
-        _sync(partial)
-        # A link fails when the name was taken meanwhile; a rename would overwrite it.
-        os.link(partial, target)
-        _sync(target.parent)
-    except (sqlite3.Error, OSError) as error:
-        raise BackupError(f"backup of {source} to {target} failed: {error}") from error
-    finally:
-        partial.unlink(missing_ok=True)
+    with _alone(target, partial):
+        try:
+            _remove(partial)
+            # Made here, so that nobody else can read it at any moment.
+            os.close(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        except OSError as error:
+            raise BackupError(f"{partial} cannot be created: {error.strerror}") from error
+        try:
+            pages = _copy(source, partial, time.monotonic() + seconds)
+            _sync(partial)
+            # A link fails when the name was taken meanwhile; a rename would overwrite it.
+            os.link(partial, target)
+            _sync(target.parent)
+        except (sqlite3.Error, OSError) as error:
+            raise BackupError(f"backup of {source} to {target} failed: {error}") from error
+        finally:
+            _remove(partial)
     return pages
+
+
+@contextmanager
+def _alone(target: Path, partial: Path) -> Iterator[None]:
+    """Be the only backup to `target`; this ends with the block or the process.
+
+    The lock is on a file beside the copy: on NFS an flock of the copy would shut out SQLite's own locks.
+    """
+    path = partial.with_name(f"{partial.name}.lock")
+    held = None
+    while held is None:
+        try:
+            held = _lock(path)
+        except BlockingIOError as error:
+            raise BackupError(
+                f"another backup to {target} is running; wait for its end, or choose another name"
+            ) from error
+        except OSError as error:
+            raise BackupError(f"{path} cannot be created: {error.strerror}") from error
+    try:
+        yield
+    finally:
+        # First the name: who still waits for this lock then sees that it is of no more use.
+        path.unlink(missing_ok=True)
+        os.close(held)
+
+
+def _lock(path: Path) -> int | None:
+    """Return a locked descriptor of `path`, or None when its last holder removed it meanwhile."""
+    descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.path.samestat(os.fstat(descriptor), path.lstat()):
+            return descriptor
+    except FileNotFoundError:
+        pass
+    except BaseException:
+        os.close(descriptor)
+        raise
+    os.close(descriptor)
+    return None
+
+
+def _remove(partial: Path) -> None:
+    """Remove an unfinished copy and what SQLite has beside it; its content may have a second name."""
+    for suffix in ("", "-journal", "-wal", "-shm"):
+        partial.with_name(f"{partial.name}{suffix}").unlink(missing_ok=True)
 
 
 def _copy(source: Path, target: Path, deadline: float) -> int:

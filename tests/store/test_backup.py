@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -91,3 +96,103 @@ def test_backup_has_a_deadline(tmp_path: Path) -> None:
     with pytest.raises(BackupError, match="too long"):
         backup(source, tmp_path / "copy.db", seconds=-1.0)
     assert not (tmp_path / "copy.db").exists()
+
+
+HELD = """
+import sys
+import time
+from pathlib import Path
+from spiderwebd.store import backup
+
+def hold(*_):
+    print("held", flush=True)
+    sys.stdin.read()
+    return 0.0
+
+moment, source, target = sys.argv[1:]
+if moment == "copying":
+    backup.STEP_PAGES = 100
+    began = time.monotonic()
+    backup.time.monotonic = lambda times=iter((began, began)): next(times, None) or hold()
+else:
+    backup._sync = hold
+backup.backup(Path(source), Path(target))
+"""
+"""A backup that waits amid its copying, or before the whole copy gets its name, until stdin ends."""
+
+
+@contextmanager
+def _held_backup(moment: str, source: Path, target: Path) -> Iterator[subprocess.Popen[str]]:
+    """A backup in a process of its own that has come to the moment; it is killed at the end."""
+    with subprocess.Popen(
+        [sys.executable, "-c", HELD, moment, str(source), str(target)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        try:
+            assert process.stdout.readline() == "held\n"
+            yield process
+        finally:
+            process.kill()
+
+
+def _filled(path: Path, rows: int = 2_000) -> Path:
+    """A database in WAL mode as the daemon's, of about a page a row."""
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("CREATE TABLE t (a)")
+    connection.executemany("INSERT INTO t VALUES (?)", [("x" * 4_000,) for _ in range(rows)])
+    connection.commit()
+    connection.close()
+    return path
+
+
+@pytest.mark.parametrize("moment", ["copying", "whole"])
+def test_what_a_killed_backup_left_is_replaced(tmp_path: Path, moment: str) -> None:
+    """After SIGKILL amid a backup the next one to the same name succeeds and takes the remains away."""
+    folder = tmp_path / "backups"
+    folder.mkdir()
+    source, target = _filled(tmp_path / "a.db"), folder / "copy.db"
+    with _held_backup(moment, source, target) as process:
+        process.kill()
+        assert process.wait() == -signal.SIGKILL
+    assert (folder / "copy.db.partial").exists()
+    # What SQLite may leave beside a copy: none of it may get into the next one.
+    for suffix in ("-journal", "-wal", "-shm"):
+        (folder / f"copy.db.partial{suffix}").write_bytes(b"of the dead")
+    assert backup(source, target) > 2_000
+    assert os.listdir(folder) == ["copy.db"]
+    connection = sqlite3.connect(target)
+    assert connection.execute("SELECT count(*) FROM t").fetchone() == (2_000,)
+    connection.close()
+
+
+def test_remains_that_share_their_file_with_a_good_backup_do_not_harm_it(tmp_path: Path) -> None:
+    """Killed while the copy had two names, and the good one moved away: the next backup leaves it be."""
+    source = _filled(tmp_path / "a.db", rows=10)
+    backup(source, tmp_path / "kept.db")
+    before = (tmp_path / "kept.db").read_bytes()
+    os.link(tmp_path / "kept.db", tmp_path / "copy.db.partial")
+    _filled(tmp_path / "b.db", rows=20)
+    backup(tmp_path / "b.db", tmp_path / "copy.db")
+    assert (tmp_path / "kept.db").read_bytes() == before
+
+
+@pytest.mark.parametrize("moment", ["copying", "whole"])
+def test_second_backup_to_a_name_is_refused_while_the_first_runs(tmp_path: Path, moment: str) -> None:
+    """Two live backups never write into one file; the second says why, and the first comes to its end."""
+    folder = tmp_path / "backups"
+    folder.mkdir()
+    source, target = _filled(tmp_path / "a.db"), folder / "copy.db"
+    with _held_backup(moment, source, target) as process:
+        with pytest.raises(BackupError, match=r"another backup to .*copy\.db is running"):
+            backup(source, target)
+        assert backup(source, folder / "other.db") > 2_000
+        process.communicate(timeout=60)
+        assert process.returncode == 0
+    assert sorted(os.listdir(folder)) == ["copy.db", "other.db"]
+    connection = sqlite3.connect(target)
+    assert connection.execute("SELECT count(*) FROM t").fetchone() == (2_000,)
+    connection.close()
