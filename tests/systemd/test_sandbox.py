@@ -12,6 +12,7 @@ import pytest
 from tests.systemd.box import Box
 
 OUTPUT = "/var/lib/spiderwebd/probe.json"
+FOREIGN_CODE = "/usr/lib/spiderwebd/probe-i386"
 PROBE = f"""[Service]
 Type=oneshot
 Restart=no
@@ -40,6 +41,7 @@ FORBIDDEN = {
     "change the root": "EPERM",
     "control group": "EROFS",
     "kernel switch": "ENOENT",
+    "list the kernel's modules": "EACCES",
     "make a device": "EPERM",
     "set the clock": "EPERM",
     "kernel log": "EPERM",
@@ -51,6 +53,7 @@ FORBIDDEN = {
     "trace": "EPERM",
     "set-user-id file": "EPERM",
     "code in memory": "EPERM",
+    "32-bit system call": "SIGSYS",
     "run /bin/true": "EACCES",
     "run /usr/bin/env": "EACCES",
     "run own program": "EACCES",
@@ -84,7 +87,7 @@ PROVEN_BY = {
     "ProtectHostname": "host name",
     "ProtectClock": "set the clock",
     "ProtectKernelTunables": "kernel switch",
-    "ProtectKernelModules": "no probe: no kernel of the tests has modules; without CAP_SYS_MODULE",
+    "ProtectKernelModules": "list the kernel's modules",
     "ProtectKernelLogs": "kernel log",
     "ProtectControlGroups": "control group",
     "ProtectProc": "process 1",
@@ -97,7 +100,7 @@ PROVEN_BY = {
     "RestrictSUIDSGID": "set-user-id file",
     "LockPersonality": "personality",
     "MemoryDenyWriteExecute": "code in memory",
-    "SystemCallArchitectures": "no probe: a program of another architecture cannot be run at all",
+    "SystemCallArchitectures": "32-bit system call",
     "SystemCallFilter": "change the root",
     "SystemCallErrorNumber": "be nice",
     "NoExecPaths": "run own program",
@@ -109,7 +112,9 @@ NO_NETWORK = "/usr/share/doc/spiderwebd/examples/no-network.conf"
 
 
 def _probe(box: Box) -> dict[str, Any]:
-    box.run("touch /tmp/of-others /var/tmp/of-others")
+    box.run("touch /tmp/of-others /var/tmp/of-others && mkdir -p /usr/lib/modules/of-others")
+    # mov $20, %eax; int $0x80; ret
+    box.run(f"printf '\\270\\024\\000\\000\\000\\315\\200\\303' > {FOREIGN_CODE}")
     box.drop_in("spiderwebd.service", "probe", PROBE)
     box.run("systemctl stop spiderwebd.service && systemctl start spiderwebd.service")
     answer: dict[str, Any] = json.loads(box.run(f"cat {OUTPUT}").output)
@@ -131,7 +136,7 @@ def test_every_directive_has_its_proof() -> None:
     directives = {"UMask", *re.findall(r"^([A-Za-z]+)=", service, re.MULTILINE)}
     assert set(PROVEN_BY) == directives
     known = {proof.split(": ")[0] for proof in PROVEN_BY.values()}
-    for proof in known - {"facts", "no probe"}:
+    for proof in known - {"facts"}:
         assert proof in FORBIDDEN or (Path(__file__).parent / proof).exists(), proof
 
 
@@ -171,6 +176,18 @@ def test_walls_behind_the_address_families_hold_alone(installed: Box) -> None:
     # Debian's systemd 252 is built without this (-BPF_FRAMEWORK).
     can = "+BPF_FRAMEWORK" in installed.run("systemctl --version").output
     assert outcomes["bind a port"] == ("EPERM" if can else "allowed")
+
+
+def test_modules_and_other_architectures_are_kept_out_by_their_directives_alone(installed: Box) -> None:
+    """Without the directive its probe is allowed: nothing else of the unit forbids it."""
+    for directive, probe in {
+        "ProtectKernelModules=no": "list the kernel's modules",
+        "SystemCallArchitectures=": "32-bit system call",
+    }.items():
+        installed.drop_in("spiderwebd.service", "without", f"[Service]\n{directive}\n")
+        outcomes = _probe(installed)["outcomes"]
+        allowed = {name for name, outcome in outcomes.items() if outcome == "allowed"}
+        assert allowed == {probe}, directive
 
 
 def test_no_network_drop_in_cuts_off_and_still_serves(installed: Box) -> None:

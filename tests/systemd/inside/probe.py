@@ -13,6 +13,7 @@ import json
 import mmap
 import os
 import resource
+import signal
 import socket
 import stat
 import sys
@@ -27,6 +28,8 @@ SYSLOG_ACTION_SIZE_BUFFER = 10
 SYS_KEYCTL = 250  # x86_64
 KEYCTL_GET_KEYRING_ID = 0
 KEY_SPEC_SESSION_KEYRING = -3
+FOREIGN_CODE = "/usr/lib/spiderwebd/probe-i386"
+"""Made by the test, where the service may map code from: getpid by the gate of 32-bit programs (int 0x80)."""
 
 
 def call(name: str, *arguments: int | bytes | None) -> None:
@@ -43,7 +46,7 @@ def create(path: str) -> None:
 
 
 def in_child(action: Callable[[], object]) -> None:
-    """Do something that would change this process for good; raise its OSError."""
+    """Do something that would change or end this process; raise its OSError, or its signal as one."""
     child = os.fork()
     if child == 0:
         try:
@@ -52,6 +55,8 @@ def in_child(action: Callable[[], object]) -> None:
             os._exit(error.errno or 255)
         os._exit(0)
     number = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if number < 0:
+        raise OSError(number, signal.Signals(-number).name)
     if number:
         raise OSError(number, "in the child")
 
@@ -86,6 +91,22 @@ def code_in_memory() -> None:
     """Map memory that can be written and executed."""
     with contextlib.closing(mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)):
         pass
+
+
+def foreign_call() -> None:
+    """Make a system call of another architecture, which a filter written for this one's numbers misreads.
+
+    Needs a kernel that runs 32-bit programs (IA32_EMULATION), as Debian's does.
+    """
+    libc.mmap.restype = ctypes.c_void_p
+    libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
+    file = os.open(FOREIGN_CODE, os.O_RDONLY)
+    place = libc.mmap(None, mmap.PAGESIZE, mmap.PROT_READ | mmap.PROT_EXEC, mmap.MAP_PRIVATE, file, 0)
+    if place == ctypes.c_void_p(-1).value:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    if ctypes.CFUNCTYPE(ctypes.c_int)(place)() != os.getpid():
+        raise OSError(errno.ENOSYS, "not the answer to getpid")
 
 
 def rewrite(path: str) -> None:
@@ -158,6 +179,7 @@ def probes(folder: str) -> dict[str, Callable[[], object]]:
         "change the root": lambda: in_child(lambda: os.chroot("/")),
         "control group": make_control_group,
         "kernel switch": lambda: rewrite("/proc/sys/net/ipv4/ip_forward"),
+        "list the kernel's modules": lambda: os.listdir("/usr/lib/modules"),
         "make a device": lambda: make_device(folder),
         "set the clock": lambda: time.clock_settime(time.CLOCK_REALTIME, time.time()),
         "kernel log": lambda: call("klogctl", SYSLOG_ACTION_SIZE_BUFFER, None, 0),
@@ -169,6 +191,7 @@ def probes(folder: str) -> dict[str, Callable[[], object]]:
         "trace": lambda: in_child(lambda: call("ptrace", 0, 0, 0, 0)),
         "set-user-id file": lambda: set_user_id(folder),
         "code in memory": code_in_memory,
+        "32-bit system call": lambda: in_child(foreign_call),
         "run /bin/true": lambda: run("/bin/true"),
         "run /usr/bin/env": lambda: run("/usr/bin/env"),
         "run own program": lambda: run_own(folder),
@@ -189,7 +212,7 @@ def main() -> None:
         try:
             probe()
         except OSError as error:
-            outcomes[name] = errno.errorcode.get(error.errno or 0, str(error))
+            outcomes[name] = errno.errorcode.get(error.errno or 0, error.strerror or str(error))
         else:
             outcomes[name] = "allowed"
     Path("/dev/shm/left-behind").touch()
