@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from spiderwebd.store import schema
+from spiderwebd.store import damage, schema
 from spiderwebd.store.reader import read_image
 from tests.store.samples import database
 
@@ -80,6 +80,25 @@ def test_newer_database_is_refused(tmp_path: Path) -> None:
     connection.close()
     with pytest.raises(schema.SchemaTooNewError, match=r"999.*start the newer spiderwebd"):
         schema.open_writer(database(tmp_path))
+
+
+def test_newer_database_is_never_taken_for_a_damaged_one(tmp_path: Path) -> None:
+    """With what a later step made in it, it is refused as newer, and not salvaged."""
+    schema.open_writer(database(tmp_path)).close()
+    connection = sqlite3.connect(database(tmp_path))
+    connection.executescript(
+        f"CREATE TABLE of_the_future (a); PRAGMA user_version = {len(schema.steps()) + 1}"
+    )
+    connection.close()
+    with pytest.raises(schema.SchemaTooNewError):
+        damage.open_checked(lambda: schema.open_writer(database(tmp_path)), database(tmp_path))
+
+
+def test_every_step_can_be_told_from_all_before_it() -> None:
+    """An older spiderwebd would take a database in which a step changed rows alone for damaged."""
+    schemas = [damage.expected_schema(number) for number in range(len(schema.steps()) + 1)]
+    for number, made in enumerate(schemas):
+        assert made not in schemas[:number], f"step {number} must change the schema too"
 
 
 def test_triggers_are_one_statement() -> None:
