@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from spiderwebd.log_events import EVENTS
+from spiderwebd.store.schema import steps
 from tests.systemd.box import INSIDE_MOUNT, Box
+from tests.wire.certificate import CERTIFICATE, KEY
 
 PYTHON = "/usr/bin/python3 -IS"
 STUCK = f"[Service]\nExecStart=\nExecStart={PYTHON} {INSIDE_MOUNT}/stuck.py\n"
@@ -40,6 +42,15 @@ def assert_nobody_noticed(load: Popen[str], attached: Popen[str], reconnects: in
     assert outcomes["served"] > 20
     assert story["faults"] == []
     assert story["reconnects"] >= reconnects
+
+
+def change_database(box: Box, script: str) -> None:
+    """Run SQL in the daemon's database, as the administrator."""
+    box.write(
+        "/tmp/change.py",
+        f"import sqlite3\nsqlite3.connect('/var/lib/spiderwebd/spiderwebd.db').executescript({script!r})\n",
+    )
+    box.run(f"{PYTHON} /tmp/change.py")
 
 
 def test_reload_takes_a_good_configuration_over(installed: Box) -> None:
@@ -105,6 +116,64 @@ def test_waiting_client_does_not_make_a_bad_configuration_loop_for_ever(installe
     failed = "$(systemctl show -P StateChangeTimestampMonotonic spiderwebd.socket)"
     installed.wait(f"[ $(cut -d. -f1 /proc/uptime) -ge $(( {failed} / 1000000 + 62 )) ]", seconds=120)
     installed.run(f"rm {BAD_FILE} && systemctl restart spiderwebd")
+    assert json.loads(installed.client("hello").output)["ack"]
+
+
+def test_database_in_use_by_another_process_is_tried_again(installed: Box) -> None:
+    """Exit 75: one event says what to do, systemd tries again, and it serves when the other ends."""
+    installed.run("systemctl stop spiderwebd.service")
+    ready, database = "/tmp/other-is-ready", "/var/lib/spiderwebd/spiderwebd.db"
+    installed.run(
+        "systemd-run --unit other --property User=spiderwebd --quiet sh -c "
+        f"'exec spiderwebd run --listen 127.0.0.1:0 --ready-json > {ready}'"
+    )
+    installed.wait(f"test -s {ready}")
+    assert installed.run("systemctl start spiderwebd", check=False).code != 0
+    installed.wait('[ "$(systemctl show -P NRestarts spiderwebd)" -ge 2 ]')
+    assert installed.property("ActiveState", "spiderwebd.socket") == "active"
+    ours = [
+        entry
+        for entry in installed.journal("SPIDERWEB_EVENT=failed")
+        if entry["_SYSTEMD_UNIT"] == "spiderwebd.service"
+    ]
+    assert len(ours) >= 2
+    for entry in ours:
+        assert entry["PRIORITY"] == "2"
+        assert entry["SPIDERWEB_STATUS"] == "75"
+        for part in (database, "in use by another spiderwebd", "stop that one first"):
+            assert part in entry["SPIDERWEB_REASON"]
+    ended = installed.journal("UNIT=spiderwebd.service", "EXIT_STATUS=75")
+    assert {entry["EXIT_CODE"] for entry in ended} == {"exited"}
+    installed.run("systemctl stop other")
+    installed.wait("systemctl --quiet is-active spiderwebd.service")
+    assert json.loads(installed.client("hello").output)["ack"]
+
+
+def test_database_of_a_newer_version_stays_down_untouched(installed: Box) -> None:
+    """Exit 78: one event names both versions and what to do; once a database it knows is back, it serves."""
+    known = len(steps())
+    installed.run("systemctl stop spiderwebd.service")
+    change_database(installed, f"CREATE TABLE of_the_future (a); PRAGMA user_version = {known + 1}")
+    before = installed.run("sha256sum /var/lib/spiderwebd/spiderwebd.db").output
+    assert installed.run("systemctl start spiderwebd", check=False).code != 0
+    installed.wait("systemctl --quiet is-failed spiderwebd")
+    assert installed.property("ExecMainStatus") == "78"
+    assert installed.property("Result") == "exit-code"
+    # It would have been started again by now: RestartSec= is half a second.
+    ended = "$(systemctl show -P InactiveEnterTimestampMonotonic spiderwebd)"
+    installed.wait(f"[ $(cut -d. -f1 /proc/uptime) -ge $(( {ended} / 1000000 + 3 )) ]")
+    assert installed.property("ActiveState") == "failed"
+    assert installed.property("NRestarts") == "0"
+    assert installed.property("ActiveState", "spiderwebd.socket") == "active"
+    (entry,) = installed.journal("SPIDERWEB_EVENT=failed")
+    assert entry["PRIORITY"] == "2"
+    assert entry["SPIDERWEB_STATUS"] == "78"
+    for part in (f"version {known + 1}", f"up to {known}", "start the newer spiderwebd", "restore a backup"):
+        assert part in entry["SPIDERWEB_REASON"]
+    assert installed.run("sha256sum /var/lib/spiderwebd/spiderwebd.db").output == before
+    assert not installed.run("ls /var/lib/spiderwebd | grep damaged", check=False).output
+    change_database(installed, f"DROP TABLE of_the_future; PRAGMA user_version = {known}")
+    installed.run("systemctl start spiderwebd")
     assert json.loads(installed.client("hello").output)["ack"]
 
 
@@ -217,3 +286,33 @@ def test_credentials_reach_the_service_and_nobody_else(installed: Box) -> None:
     for command in (f"cat {path}", "cat /etc/spiderwebd/credentials/probe"):
         assert installed.run(f"runuser -u nobody -- {command}", check=False).code != 0
     assert "secret" not in installed.run("systemctl show spiderwebd").output
+
+
+def test_credentials_of_the_system_are_imported_where_systemd_can(installed: Box) -> None:
+    """From 254 on TLS is served with what the stores hold; before, the event says what is missing."""
+    # One in each store: that of the disk, and that of this boot.
+    installed.write("/etc/credstore/spiderwebd.certificate.pem", CERTIFICATE, mode=0o600)
+    installed.write("/run/credstore/spiderwebd.key.pem", KEY, mode=0o600)
+    installed.write("/etc/credstore/another.secret", "not for spiderwebd", mode=0o600)
+    folder = "/run/credentials/spiderwebd.service"
+    installed.write(
+        "/etc/spiderwebd/conf.d/20-network.toml",
+        f'[listen]\ntls_certificate = "{folder}/spiderwebd.certificate.pem"\n'
+        f'tls_key = "{folder}/spiderwebd.key.pem"\n',
+    )
+    installed.write("/tmp/root.pem", CERTIFICATE)
+    version = int(installed.run("systemctl --version | sed -n '1s/^systemd \\([0-9]*\\).*/\\1/p'").output)
+    started = installed.run("systemctl restart spiderwebd", check=False).code == 0
+    if version < 254:
+        assert not started
+        assert installed.property("ExecMainStatus") == "78"
+        (entry,) = installed.journal("SPIDERWEB_EVENT=failed")
+        assert f"{folder}/spiderwebd.certificate.pem" in entry["SPIDERWEB_REASON"]
+        assert "ImportCredential" not in installed.run("systemctl cat spiderwebd.service").output
+        return
+    assert started
+    installed.run(f"{PYTHON} {INSIDE_MOUNT}/secure.py /tmp/root.pem")
+    names = installed.run(f"ls {folder}").output.split()
+    assert names == ["spiderwebd.certificate.pem", "spiderwebd.key.pem"]
+    assert installed.run(f"runuser -u nobody -- ls {folder}", check=False).code != 0
+    assert "PRIVATE KEY" not in installed.run("systemctl show spiderwebd").output
