@@ -115,6 +115,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from spiderwebd.core.codes import SpiderwebError
     from spiderwebd.daemon import Daemon
     from spiderwebd.store.schema import SchemaTooNewError, StoreInUseError
+    from spiderwebd.systemd import notify
     from spiderwebd.tokens import TokenError
     from spiderwebd.wire.certificate import CertificateError
     from spiderwebd.wire.listen import ExposedError
@@ -126,6 +127,7 @@ def _run(arguments: argparse.Namespace) -> int:
         log.setup("info", "auto")
         for problem in refused.problems:
             log.event("configuration_invalid", problem=str(problem))
+        notify(STATUS=f"the configuration is refused: {refused.problems[0]}")
         log.shutdown()
         return EXIT_CONFIGURATION
     log.setup(loaded.settings.log.level, loaded.settings.log.format)
@@ -145,6 +147,7 @@ def _run(arguments: argparse.Namespace) -> int:
                 case _:
                     status = EXIT_FAILED
             log.event("failed", reason=str(error), status=status)
+            notify(STATUS=f"cannot go on: {error}")
     except* Exception as group:
         # By the log, whose exceptions show no secrets, and which the journal keeps in one piece.
         log.get_logger("spiderwebd").critical("spiderwebd ends by a fault of its own", exc_info=group)

@@ -102,6 +102,7 @@ def test_bad_configuration_stays_down_with_one_clear_line(installed: Box) -> Non
     assert entry["PRIORITY"] == "3"
     assert BAD_FILE in entry["MESSAGE"]
     assert "limits.linsk" in entry["MESSAGE"]
+    assert f"the configuration is refused: {BAD_FILE}:2" in installed.property("StatusText")
     installed.run(f"rm {BAD_FILE} && systemctl restart spiderwebd")
     assert json.loads(installed.client("hello").output)["ack"]
 
@@ -170,6 +171,7 @@ def test_database_of_a_newer_version_stays_down_untouched(installed: Box) -> Non
     assert entry["SPIDERWEB_STATUS"] == "78"
     for part in (f"version {known + 1}", f"up to {known}", "start the newer spiderwebd", "restore a backup"):
         assert part in entry["SPIDERWEB_REASON"]
+    assert entry["SPIDERWEB_REASON"] in installed.property("StatusText")
     assert installed.run("sha256sum /var/lib/spiderwebd/spiderwebd.db").output == before
     assert not installed.run("ls /var/lib/spiderwebd | grep damaged", check=False).output
     change_database(installed, f"DROP TABLE of_the_future; PRAGMA user_version = {known}")
