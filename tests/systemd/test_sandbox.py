@@ -12,7 +12,6 @@ import pytest
 from tests.systemd.box import Box
 
 OUTPUT = "/var/lib/spiderwebd/probe.json"
-FOREIGN_CODE = "/usr/lib/spiderwebd/probe-i386"
 PROBE = f"""[Service]
 Type=oneshot
 Restart=no
@@ -112,9 +111,7 @@ NO_NETWORK = "/usr/share/doc/spiderwebd/examples/no-network.conf"
 
 
 def _probe(box: Box) -> dict[str, Any]:
-    box.run("touch /tmp/of-others /var/tmp/of-others && mkdir -p /usr/lib/modules/of-others")
-    # mov $20, %eax; int $0x80; ret
-    box.run(f"printf '\\270\\024\\000\\000\\000\\315\\200\\303' > {FOREIGN_CODE}")
+    box.run("/usr/bin/python3 -IS /mnt/inside/probe.py --prepare")
     box.drop_in("spiderwebd.service", "probe", PROBE)
     box.run("systemctl stop spiderwebd.service && systemctl start spiderwebd.service")
     answer: dict[str, Any] = json.loads(box.run(f"cat {OUTPUT}").output)

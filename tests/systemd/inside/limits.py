@@ -89,8 +89,7 @@ def tasks() -> int:
 
 def probes() -> dict[str, object]:
     """Return what probe.py may do in the unit, and outside of it as root."""
-    for folder in (Path("/tmp/of-others"), Path("/var/tmp/of-others")):
-        folder.touch()
+    run(*PYTHON.split(), "/mnt/inside/probe.py", "--prepare")
     with_drop_in(f"{PROBE}{PYTHON} /mnt/inside/probe.py {STATE}/probe.json")
     Path("/opt/probe").mkdir()
     run(*PYTHON.split(), "/mnt/inside/probe.py", "/opt/probe/probe.json")

@@ -1,5 +1,6 @@
 """In the box, run by the service's own unit: try what the sandbox forbids, write down what happened.
 
+    probe.py --prepare               as root, before: make what the probes look for
     probe.py OUTPUT [--but PROBE]
 
 Each probe is "allowed" or the name of the error. The test runs the same outside as root, where each
@@ -29,7 +30,9 @@ SYS_KEYCTL = 250  # x86_64
 KEYCTL_GET_KEYRING_ID = 0
 KEY_SPEC_SESSION_KEYRING = -3
 FOREIGN_CODE = "/usr/lib/spiderwebd/probe-i386"
-"""Made by the test, where the service may map code from: getpid by the gate of 32-bit programs (int 0x80)."""
+"""Where the service may map code from: getpid by the gate of 32-bit programs (int 0x80)."""
+GETPID_I386 = bytes.fromhex("b814000000 cd80 c3")
+"""mov $20, %eax; int $0x80; ret"""
 
 
 def call(name: str, *arguments: int | bytes | None) -> None:
@@ -155,6 +158,14 @@ def open_socket(family: int, kind: int) -> None:
     socket.socket(family, kind).close()
 
 
+def prepare() -> None:
+    """Make what the service must not see, or must not be able to use."""
+    for path in ("/tmp/of-others", "/var/tmp/of-others"):
+        Path(path).touch()
+    Path("/usr/lib/modules").mkdir(exist_ok=True)
+    Path(FOREIGN_CODE).write_bytes(GETPID_I386)
+
+
 def probes(folder: str) -> dict[str, Callable[[], object]]:
     """Return what is tried; `folder` can be written to."""
     return {
@@ -203,6 +214,9 @@ def probes(folder: str) -> dict[str, Callable[[], object]]:
 
 def main() -> None:
     """Try everything, and write what happened and what the process is."""
+    if sys.argv[1] == "--prepare":
+        prepare()
+        return
     output = Path(sys.argv[1])
     outcomes = {}
     for name, probe in probes(str(output.parent)).items():
