@@ -48,7 +48,7 @@ def proposals(state: State) -> list[Suggestion]:
 
 def due_at(state: State) -> int | None:
     """Return the wall time (ms) from which `beat` has something to do unasked, None for never."""
-    if not _has_something(state):
+    if not has_to_speak(state):
         return None
     deadline = min((goal.deadline_ms for goal in state.goals.values()), default=None)
     due = _interval_ends(state)
@@ -63,7 +63,8 @@ def _interval_ends(state: State) -> int:
     return last + (quiet or state.rules.heartbeat_ms)
 
 
-def _has_something(state: State) -> bool:
+def has_to_speak(state: State) -> bool:
+    """Whether a heartbeat has anything to say unasked, now or later."""
     if state.goals:
         return True
     blocked = state.beat.get("blocked")
@@ -84,7 +85,7 @@ def beat(step: Step, request: str, *, forced: bool) -> None:
             state.beat["last_ms"] = now
             return
         # A wall clock stepped back must not silence the heartbeat until it has caught up.
-        if not _has_something(state) or last <= now < _interval_ends(state):
+        if not has_to_speak(state) or last <= now < _interval_ends(state):
             return
     state.beat["last_ms"] = now
     queued, active = state.queued_tasks, state.active_tasks

@@ -270,11 +270,15 @@ class Registry:
 
     def each(self, look_at: Callable[[Session], None]) -> None:
         """Do something for every awake session; a bug it meets in one ends that one, at its own wall."""
-        for session in list(self.awake.values()):
-            try:
-                look_at(session)
-            except Exception as error:
-                session.fail(error)
+        _look(self.awake.values(), look_at)
+
+    def each_attentive(self, look_at: Callable[[Session], None]) -> None:
+        """As `each`, for those sessions that time alone may give something to do."""
+        _look(self._attentive, look_at)
+
+    @property
+    def _attentive(self) -> Iterator[Session]:
+        return (self.awake[key] for key in self.house.attentive if key in self.awake)
 
     def _has_to_speak(self, state: State) -> bool:
         due_ms = due_at(state)
@@ -283,7 +287,7 @@ class Registry:
     @property
     def busy(self) -> bool:
         """Whether anything of an awake session waits or runs."""
-        return any(session.state.busy for session in self.awake.values())
+        return any(session.state.busy for session in self._attentive)
 
     def note_storage(self) -> None:
         """Let sessions that are watched look at the disk."""
@@ -322,3 +326,11 @@ class Registry:
             await self.house.writer.settled()
         if self._nursery is not None:
             self._nursery.cancel_scope.cancel(reason="the daemon stops")
+
+
+def _look(sessions: Iterable[Session], look_at: Callable[[Session], None]) -> None:
+    for session in list(sessions):
+        try:
+            look_at(session)
+        except Exception as error:
+            session.fail(error)

@@ -15,6 +15,7 @@ import trio
 from spiderwebd import log
 from spiderwebd.core import goals, limits, suggestions, turn
 from spiderwebd.core.admission import RETRY_MS, refuse
+from spiderwebd.core.attention import needs_attention
 from spiderwebd.core.codes import Close, Code
 from spiderwebd.core.effects import (
     Ask,
@@ -123,6 +124,7 @@ class Session:
         finally:
             self._nursery = None
             self.state.share.set(0, 0)
+            self.house.attentive.discard(self.key)
             self.tally.close(self._ending_code, self._commits.requests_to_show)
             self._stir()
             self.ended.set()
@@ -146,6 +148,10 @@ class Session:
             event(step)
         step.finish()
         self.idle_since = clock.monotonic()
+        if needs_attention(state):
+            self.house.attentive.add(state.key)
+        else:
+            self.house.attentive.discard(state.key)
         return step
 
     def _heed(self) -> None:

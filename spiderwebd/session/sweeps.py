@@ -1,7 +1,8 @@
 """The interval loops over awake sessions: heartbeat, memory manager, hibernation.
 
-One loop each over all sessions, never a timer a session: at 10,000 sessions a sweep costs a fraction
-of a millisecond, 10,000 sleepers cost several percent of a core (reference/performance.md, 5).
+One loop each over all sessions, never a timer a session: 10,000 sleepers cost several percent of a core
+(reference/performance.md, 5). Those that come every second look only at sessions that have something under
+way (`core/attention`): to look at each of 10,000 idle ones cost several percent as well.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import trio
 
 from spiderwebd.core import deadlines, suggestions
 from spiderwebd.core.compaction import due
+from spiderwebd.core.state import Rules
 from spiderwebd.session.registry import Registry
 from spiderwebd.session.session import Session
 
@@ -56,8 +58,8 @@ async def heartbeat_sweep(registry: Registry, jitter_seconds: float, random: Ran
     def visit() -> None:
         nonlocal now
         now = registry.house.clock.wall_ms()
-        registry.each(look_at)
-        for key in delays_ms.keys() - registry.awake.keys():
+        registry.each_attentive(look_at)
+        for key in delays_ms.keys() - registry.house.attentive:
             del delays_ms[key]
 
     def look_at(session: Session) -> None:
@@ -86,14 +88,26 @@ async def heartbeat_sweep(registry: Registry, jitter_seconds: float, random: Ran
 async def memory_manager_sweep(registry: Registry, interval: Callable[[], float]) -> None:
     """Compact sessions above their thresholds between turns; also catches a lowered budget."""
 
+    fitted: Rules | None = None
+    """The rules that the memory of every session was last found to fit."""
+
     def visit() -> None:
+        nonlocal fitted
+        rules = registry.house.rules
+        if fitted is rules:
+            registry.each_attentive(look_at)
+            return
         registry.each(look_at)
+        # A tick that was not taken (the disk fails) must come again: once more over all.
+        if not any(exceeds(session) for session in registry.awake.values()):
+            fitted = rules
+
+    def exceeds(session: Session) -> bool:
+        rules, ram = registry.house.rules, session.state.ram
+        return ram.budget != rules.budget or due(ram, rules.thresholds)
 
     def look_at(session: Session) -> None:
-        rules, ram = registry.house.rules, session.state.ram
-        # Nearly always the same object: a reload is rare, and this is asked of every session.
-        reloaded = ram.budget is not rules.budget and ram.budget != rules.budget
-        if reloaded or (not session.state.chats and due(ram, rules.thresholds)):
+        if exceeds(session) and not session.state.chats:
             session.tick_memory_manager()
 
     await every(interval, visit, _report(registry, "memory manager"))
@@ -111,7 +125,7 @@ async def deadline_sweep(registry: Registry) -> None:
 
     def visit() -> None:
         now = registry.house.clock.wall_ms()
-        registry.each(lambda session: look_at(session, now))
+        registry.each_attentive(lambda session: look_at(session, now))
 
     def look_at(session: Session, now: int) -> None:
         if session.state.busy:

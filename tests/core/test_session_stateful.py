@@ -14,6 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from jsonschema import Draft202012Validator
 
 from spiderwebd.core import deadlines, goals, suggestions, turn
+from spiderwebd.core.attention import needs_attention
 from spiderwebd.core.change import Entry, row_of
 from spiderwebd.core.codes import Code
 from spiderwebd.core.compaction import due
@@ -293,6 +294,15 @@ class Session(RuleBasedStateMachine):
         for (goal_id, _), task in rows.tasks.items():
             if rows.goals[goal_id].state.ended:
                 assert task.state.ended
+
+    @invariant()
+    def sweeps_may_pass_by_who_needs_no_attention(self) -> None:
+        """What no sweep looks at has no deadline, no heartbeat and no compaction to come."""
+        state = self.life.state
+        if not needs_attention(state):
+            assert deadlines.due_at(state) is None
+            assert suggestions.due_at(state) is None
+            assert not due(state.ram, state.rules.thresholds)
 
     @invariant()
     def revisions_only_grow(self) -> None:

@@ -100,6 +100,7 @@ async def test_a_bug_in_one_session_of_a_sweep(tmp_path: Path, monkeypatch: pyte
     """A session whose heartbeat cannot be reckoned does not keep the others from theirs."""
     async with served(tmp_path, monkeypatch) as house, house.link() as bad, house.link() as good:
         plant(monkeypatch, sweeps.suggestions, "due_at", lambda state: state.key == bad.key)
+        await bad.say("chat.send", content="/goal search for tea", pauseBefore=1)
         assert await bad.close_code() == 1011
         await good.say("chat.send", content="/goal search for tea", pauseBefore=1)
         await good.until("agent.heartbeat", sequence=2)

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from random import Random
+from types import ModuleType
+from typing import cast
 
 import pytest
 import trio
 import trio.testing
 
 from spiderwebd.clock import SteppedClock
+from spiderwebd.core import deadlines, suggestions
 from spiderwebd.core.ram import Budget
-from spiderwebd.core.state import Rules
+from spiderwebd.core.state import Rules, State
 from spiderwebd.session.sweeps import (
     LONGEST_STEP_SECONDS,
+    deadline_sweep,
     every,
     heartbeat_sweep,
     hibernation_sweep,
@@ -165,6 +170,49 @@ async def test_the_memory_manager_compacts_between_turns(
         link.say("memory.load", memoryId=1)
         loaded = await link.until(lambda frame: frame["type"] == "memory.load")
         assert loaded["item"]["content"] == "memory number 0"
+
+
+async def test_sweeps_look_only_at_sessions_with_something_under_way(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many sessions are idle, a sweep asks only those that work; and those again that begin to."""
+    asked: Counter[str] = Counter()
+
+    def listen(module: ModuleType) -> None:
+        real = module.due_at
+
+        def due_at(state: State) -> int | None:
+            asked[state.key] += 1
+            return cast("int | None", real(state))
+
+        monkeypatch.setattr(module, "due_at", due_at)
+
+    desk = HeldDesk()
+    async with open_household(tmp_path, desk=desk) as household:
+        idle = [await household.attach() for _ in range(20)]
+        link = await household.attach()
+        link.say("chat.send", content=GOAL)
+        await link.until(lambda frame: frame["type"] == "agent.plan")
+        for module in (deadlines, suggestions):
+            listen(module)
+        async with (
+            beats(household, 0.0),
+            sweeping(partial(deadline_sweep, household.registry)),
+            sweeping(partial(memory_manager_sweep, household.registry, lambda: 1.0)),
+        ):
+            await trio.sleep(30)
+            assert set(asked) == {key_of(link)}
+            desk.go.set()
+            await link.until(lambda frame: frame["type"] == "session.receive")
+            asked.clear()
+            await trio.sleep(30)
+            assert not asked
+            desk.go = trio.Event()
+            idle[0].say("chat.send", content=GOAL)
+            await trio.sleep(30)
+            assert set(asked) == {key_of(idle[0])}
+            assert household.house.attentive == {key_of(idle[0])}
+    assert not household.house.attentive
 
 
 async def test_quiet_sessions_hibernate_in_time(
