@@ -18,6 +18,7 @@ import trio
 from spiderwebd.core.codes import SpiderwebError, StorageUnavailable
 from spiderwebd.core.records import Record
 from spiderwebd.store.committer import Committer, Report, Submission, Then, describe
+from spiderwebd.store.delivery import Delivery
 from spiderwebd.store.reading import ReadPool
 from spiderwebd.store.runner import Command, Runner
 from spiderwebd.store.salvage_report import SalvageReport
@@ -112,6 +113,7 @@ class Writer:
         self._stirred = trio.Event()
         self._retried = trio.Event()
         self._ended = trio.Event()
+        self._delivery: Delivery | None = None
         self._last = Report([])
         self._batches = self._rows = self._faults = 0
 
@@ -121,7 +123,8 @@ class Writer:
         Raises what opening raises (SchemaTooNewError, sqlite3.Error), StoreDiedError when the store's thread
         ends by itself, and StorageUnavailable when at the end some records never reached the disk.
         """
-        await self._runner.start(self._committer, self._pool, self._deliver, self._end)
+        self._delivery = Delivery(self._begin, self._call_back, self._finish, self._end)
+        await self._runner.start(self._committer, self._pool, self._delivery.take, self._end)
         self._open = True
         self._tell_salvages(self._committer.take_salvages())
         task_status.started()
@@ -306,14 +309,7 @@ class Writer:
         self._pending.append(submission)
         self._runner.put(submission)
 
-    def _deliver(self, report: Report) -> None:
-        """Take a report; runs in trio's entry queue, where an exception would end the whole run."""
-        try:
-            self._take(report)
-        except Exception as error:
-            self._end(error)
-
-    def _take(self, report: Report) -> None:
+    def _begin(self, report: Report) -> None:
         self._last = report
         self._tell_salvages(report.salvages)
         self._rows += report.rows
@@ -325,10 +321,8 @@ class Writer:
             if bool(was) != bool(self._reason):
                 self._stirred.set()
                 self._tell_state(self._reason or was)
-        for submission in report.submissions:
-            self._pending.popleft()
-            self._delivered += 1
-            self._call_back(submission)
+
+    def _finish(self, report: Report) -> None:
         for submission in report.late_faults:
             if submission.error is not None:
                 self._report_fault(submission.error, submission.records)
@@ -342,6 +336,8 @@ class Writer:
             self._room.unpark(count=max(0, self._limit - len(self._pending)))
 
     def _call_back(self, submission: Submission) -> None:
+        self._pending.popleft()
+        self._delivered += 1
         if submission.error is not None and submission.function is None:
             self._report_fault(submission.error, submission.records)
         if submission.then is None:
@@ -373,6 +369,8 @@ class Writer:
         """The runner ended: as asked, or by an error that nobody can wait for any longer."""
         if error is not None and self._failure is None:
             self._failure = error
+        if self._delivery is not None:
+            self._delivery.tell_rest()  # the disk has it
         self._ended.set()
         self._retried.set()
         self._stirred.set()

@@ -15,6 +15,7 @@ import trio.abc
 
 from spiderwebd.wire.codec import FrameDecoder, FrameEvent, PeerClose, PeerPing
 from spiderwebd.wire.framing import FrameLimits
+from spiderwebd.wire.turn import loop_turn
 from spiderwebd.wire.writing import FrameWriter
 
 RECEIVE_BYTES = 65_536
@@ -22,10 +23,6 @@ RECEIVE_BYTES = 65_536
 
 SMALL_BYTES = 16_384
 """Read at once between messages, so that what waits for its turn is little."""
-
-BURST = 8
-"""Messages of one link handed on before all others have had their turn: one costs a tenth of a
-millisecond, and a read of a flood holds hundreds."""
 
 READ_AHEAD = 16
 """Messages kept while the callback waits; then the peer is held back by TCP."""
@@ -50,6 +47,7 @@ class MessageReader:
         "_receive",
         "_socket",
         "_transport",
+        "_turn",
         "_writer",
         "close",
         "heard_at",
@@ -83,6 +81,7 @@ class MessageReader:
         self._transport = transport
         self._socket = transport.socket if isinstance(transport, trio.SocketStream) else None
         self._held = held
+        self._turn = loop_turn()
         self._writer = writer
         self._receive = receive
         self._going_on = going_on
@@ -167,7 +166,7 @@ class MessageReader:
                     self._fault(fault)
                     return
                 handed += 1
-                if waiting is None and handed == BURST and event is not events[-1]:
+                if waiting is None and event is not events[-1] and handed >= self._turn.burst:
                     waiting = _others_first()
                 if waiting is not None:
                     self._backlog = deque()
@@ -196,8 +195,10 @@ class MessageReader:
         """Hand on a few messages; return what has to be awaited before the next."""
         self._writer.hold()
         try:
-            for _ in range(min(BURST, len(backlog))):
+            handed = 0
+            while backlog and (not handed or handed < self._turn.burst):
                 waiting = self._receive(backlog.popleft())
+                handed += 1
                 if waiting is not None or not self._going_on():
                     return waiting
         finally:

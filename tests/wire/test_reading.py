@@ -15,7 +15,8 @@ import trio.testing
 from spiderwebd.wire.codec import PeerClose
 from spiderwebd.wire.framing import FrameLimits, text_frame
 from spiderwebd.wire.outbox import Outbox
-from spiderwebd.wire.reading import BURST, READ_AHEAD, MessageReader, Receive
+from spiderwebd.wire.reading import READ_AHEAD, MessageReader, Receive
+from spiderwebd.wire.turn import BURST, TURN_SECONDS
 from spiderwebd.wire.writing import FrameWriter
 from tests.wire.loopback import CLOSE, PING, PONG, TEXT, RawClient, frame
 
@@ -111,6 +112,36 @@ async def test_a_flood_gives_way_to_others_every_few_messages() -> None:
     assert seen == [str(number) for number in range(200)]
     # Two bursts, when the first comes late in one turn of the loop and the second early in the next.
     assert max(after - before for before, after in itertools.pairwise(turns)) <= 2 * BURST
+
+
+async def test_late_in_a_turn_a_flood_gives_way_after_each_message(
+    mock_clock: trio.testing.MockClock,
+) -> None:
+    """Once a turn of the loop has lasted long enough, a flood has one message of it."""
+    turns: list[int] = []
+    seen: list[str] = []
+    done = trio.Event()
+
+    def receive(text: str) -> None:
+        seen.append(text)
+        mock_clock.jump(1.5 * TURN_SECONDS)
+        if len(seen) == 100:
+            done.set()
+
+    async def bystander() -> None:
+        while True:
+            turns.append(len(seen))
+            await trio.lowlevel.checkpoint()
+
+    async with open_side(receive) as side, trio.open_nursery() as nursery:
+        await side.client.send(b"".join(frame(TEXT, b"%d" % number) for number in range(100)))
+        nursery.start_soon(bystander)
+        while not done.is_set():
+            await trio.lowlevel.checkpoint()
+        nursery.cancel_scope.cancel()
+    assert seen == [str(number) for number in range(100)]
+    # Two, when one comes late in one turn of the loop and one early in the next.
+    assert max(after - before for before, after in itertools.pairwise(turns)) <= 2
 
 
 async def test_what_came_with_the_head_is_first() -> None:
