@@ -1,12 +1,11 @@
 """One websocket link, and the only module that knows trio-websocket.
 
-trio-websocket answers every upgrade. What follows goes one of two ways, by LinkLimits.fast:
+A link is carried one of two ways, by LinkLimits.fast:
 
-* fast: its reader is ended before it has read a frame, and `reading` and `writing` take the stream over.
-  Nothing of its inside is touched, so nothing hangs on its version; its objects are freed.
-* plain: it carries the frames as well. What 0.12.2 gets wrong there is met here and in `streams`: its
-  reader lives in an outer nursery, so that a close handshake can finish while our tasks end, and a peer
-  that breaks the protocol is told so by a close frame.
+* fast: the upgrade is answered here (`upgrade`), and `reading` and `writing` carry the frames.
+* plain: trio-websocket does both. What 0.12.2 gets wrong is met here and in `streams`: its reader lives
+  in an outer nursery, so that a close handshake can finish while our tasks end, and a peer that breaks
+  the protocol is told so by a close frame.
 
 On both, there is one sender of messages at a time, and a write that misses its deadline ends the link,
 never skips a frame.
@@ -31,11 +30,14 @@ from spiderwebd.wire.listen import Peer
 from spiderwebd.wire.outbox import Outbox
 from spiderwebd.wire.reading import READ_AHEAD, RECEIVE_BYTES, MessageReader, Receive
 from spiderwebd.wire.streams import LinkStream, close_lingering
+from spiderwebd.wire.upgrade import upgrade_answer
 from spiderwebd.wire.writing import FrameWriter
 
 __all__ = ["EndedBy", "Link", "LinkEnd", "LinkLimits"]
 
 _NUMBERS = itertools.count(1)
+_GONE = LinkEnd(ABNORMAL, "gone before the upgrade", EndedBy.NETWORK)
+_LATE = LinkEnd(ABNORMAL, "no upgrade in time", EndedBy.NETWORK)
 _CLOSED = (trio_websocket.ConnectionClosed, trio.BrokenResourceError, trio.ClosedResourceError)
 
 
@@ -183,11 +185,7 @@ class Link:
 
     async def _carry_fast(self, stream: LinkStream, receive: Receive) -> LinkEnd:
         try:
-            async with trio.open_nursery() as handshake:
-                opened = await self._open(handshake, stream) is not None
-                # Its reader waits for `upgraded`, and so has read nothing behind the head.
-                handshake.cancel_scope.cancel(reason=f"{self.id} is open")
-            if opened:
+            if await self._upgrade(stream):
                 await self._converse(*stream.hand_over(), receive)
         finally:
             alone = trio.current_effective_deadline() == -math.inf
@@ -195,6 +193,23 @@ class Link:
             with trio.move_on_at(self._close_by, shield=True), contextlib.suppress(*_CLOSED):
                 await self._part(end, alone=alone)
         return end
+
+    async def _upgrade(self, stream: LinkStream) -> bool:
+        """Answer the upgrade; False when the peer went away or took too long to take the answer."""
+        opened = False
+        with trio.move_on_after(self._limits.open_seconds) as deadline:
+            try:
+                head = await stream.read_head()
+                if head:
+                    await stream.send_all(upgrade_answer(head))
+                    opened = True
+            except _CLOSED:
+                pass
+        if deadline.cancelled_caught:
+            self._begin_end(_LATE, flush=False)
+        elif not opened:
+            self._begin_end(_GONE, flush=False)
+        return opened
 
     async def _converse(self, transport: trio.abc.Stream, held: bytes, receive: Receive) -> None:
         """Run both directions over the stream itself."""
@@ -284,9 +299,9 @@ class Link:
             try:
                 websocket = await request.accept()
             except _CLOSED:
-                self._begin_end(LinkEnd(ABNORMAL, "gone before the upgrade", EndedBy.NETWORK), flush=False)
+                self._begin_end(_GONE, flush=False)
         if deadline.cancelled_caught:
-            self._begin_end(LinkEnd(ABNORMAL, "no upgrade in time", EndedBy.NETWORK), flush=False)
+            self._begin_end(_LATE, flush=False)
             return None
         return websocket
 

@@ -93,6 +93,16 @@ class LinkStream(trio.abc.Stream):
         held, self._held = bytes(self._held), b""
         return transport.bare() if isinstance(transport, ReplayStream) else transport, held
 
+    async def read_head(self) -> bytes:
+        """Return the whole HTTP head; empty when the peer's end came first. What is behind it is kept."""
+        head = b""
+        while self._head is not None:
+            data = await self._receive_head(None)
+            if not data:
+                return b""
+            head += data
+        return head
+
     @override
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
         if self._shut:
