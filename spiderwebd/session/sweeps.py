@@ -90,25 +90,25 @@ async def memory_manager_sweep(registry: Registry, interval: Callable[[], float]
 
     fitted: Rules | None = None
     """The rules that the memory of every session was last found to fit."""
+    exceeding = 0
 
     def visit() -> None:
-        nonlocal fitted
-        rules = registry.house.rules
+        nonlocal fitted, exceeding
+        rules, exceeding = registry.house.rules, 0
         if fitted is rules:
             registry.each_attentive(look_at)
             return
         registry.each(look_at)
-        # A tick that was not taken (the disk fails) must come again: once more over all.
-        if not any(exceeds(session) for session in registry.awake.values()):
-            fitted = rules
-
-    def exceeds(session: Session) -> bool:
-        rules, ram = registry.house.rules, session.state.ram
-        return ram.budget != rules.budget or due(ram, rules.thresholds)
+        # A tick that was not taken (the disk fails) must come again: then once more over all.
+        fitted = None if exceeding else rules
 
     def look_at(session: Session) -> None:
-        if exceeds(session) and not session.state.chats:
-            session.tick_memory_manager()
+        nonlocal exceeding
+        rules, ram = registry.house.rules, session.state.ram
+        if ram.budget != rules.budget or due(ram, rules.thresholds):
+            exceeding += 1
+            if not session.state.chats:
+                session.tick_memory_manager()
 
     await every(interval, visit, _report(registry, "memory manager"))
 

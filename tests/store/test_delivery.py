@@ -18,11 +18,12 @@ class Hearer:
     def __init__(self, clock: trio.testing.MockClock, fault_at: int | None = None) -> None:
         self.said: list[str] = []
         self.faults: list[Exception] = []
+        self.failed = trio.Event()
         self.turns: list[int] = []
         """How much had been said whenever the loop had its turn."""
         self._clock = clock
         self._fault_at = fault_at
-        self.delivery = Delivery(self._begin, self._tell, self._finish, self.faults.append)
+        self.delivery = Delivery(self._begin, self._tell, self._finish, self._fail)
 
     def _begin(self, report: Report) -> None:
         self.said.append(f"begin {report.rows}")
@@ -36,6 +37,10 @@ class Hearer:
 
     def _finish(self, report: Report) -> None:
         self.said.append(f"finish {report.rows}")
+
+    def _fail(self, fault: Exception) -> None:
+        self.faults.append(fault)
+        self.failed.set()
 
     async def bystander(self) -> None:
         """Note the turns of the loop."""
@@ -101,8 +106,7 @@ async def test_a_fault_ends_the_telling(mock_clock: trio.testing.MockClock, faul
     token = trio.lowlevel.current_trio_token()
     token.run_sync_soon(hearer.delivery.take, report(1, *range(20)))
     with trio.fail_after(60):
-        while not hearer.faults:
-            await trio.lowlevel.checkpoint()
+        await hearer.failed.wait()
     await trio.testing.wait_all_tasks_blocked()
     assert [str(fault) for fault in hearer.faults] == [str(fault_at)]
     assert "finish 1" not in hearer.said
