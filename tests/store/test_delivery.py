@@ -19,6 +19,8 @@ class Hearer:
         self.said: list[str] = []
         self.faults: list[Exception] = []
         self.failed = trio.Event()
+        self._awaited = ""
+        self._heard = trio.Event()
         self.turns: list[int] = []
         """How much had been said whenever the loop had its turn."""
         self._clock = clock
@@ -37,6 +39,8 @@ class Hearer:
 
     def _finish(self, report: Report) -> None:
         self.said.append(f"finish {report.rows}")
+        if self.said[-1] == self._awaited:
+            self._heard.set()
 
     def _fail(self, fault: Exception) -> None:
         self.faults.append(fault)
@@ -50,9 +54,9 @@ class Hearer:
 
     async def until(self, line: str) -> None:
         """Return when `line` was said."""
+        self._awaited = line
         with trio.fail_after(60):
-            while line not in self.said:
-                await trio.lowlevel.checkpoint()
+            await self._heard.wait()
 
 
 def report(name: int, *numbers: int) -> Report:
