@@ -152,6 +152,7 @@ class InForce:
             self.house.announced_limits = announced_limits(loaded.settings)
             # Sessions that are awake keep the inbox that they have.
             self.house.inbox_limit = loaded.settings.limits.inbox
+            self.house.inbox_seconds = loaded.settings.limits.inbox_seconds
             self.house.query_limit = loaded.settings.limits.queries
             self.house.watch_seconds = loaded.settings.limits.watch_seconds
         if self.overload is not None:

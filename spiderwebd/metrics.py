@@ -125,6 +125,10 @@ class Metrics:
     log_drops: int = 0
     """Log lines lost."""
     commit_seconds: Histogram = field(default_factory=lambda: Histogram(COMMIT_BOUNDS))
+    inbox_wait_seconds: Histogram = field(default_factory=lambda: Histogram(WAIT_BOUNDS))
+    """From the coming of a request, or of a result, to the step that takes it in: the oldest of each step."""
+    goal_wait_seconds: Histogram = field(default_factory=lambda: Histogram(WAIT_BOUNDS))
+    """From accepting a goal to the first of its tasks that is started."""
     task_wait_seconds: Histogram = field(default_factory=lambda: Histogram(WAIT_BOUNDS))
     """From queueing a task to the worker that has it."""
     chat_wait_seconds: Histogram = field(default_factory=lambda: Histogram(WAIT_BOUNDS))
@@ -214,6 +218,16 @@ class _Numbers(Collector):
             },
         )
         yield _histogram("commit_seconds", "Seconds of one transaction.", numbers.commit_seconds)
+        yield _histogram(
+            "inbox_wait_seconds",
+            "Seconds that the oldest of what a session took in had waited.",
+            numbers.inbox_wait_seconds,
+        )
+        yield _histogram(
+            "goal_wait_seconds",
+            "Seconds from accepting a goal to its first started task.",
+            numbers.goal_wait_seconds,
+        )
         yield _histogram(
             "task_wait_seconds", "Seconds from queueing a task to its worker.", numbers.task_wait_seconds
         )

@@ -326,6 +326,8 @@ STORE_QUEUE = Limit(
     Scope.DAEMON,
     "steps that wait for the store's thread",
     Policy.WAIT,
+    deadline="limits.inbox_seconds",
+    event="what comes behind it is refused by `limits.inbox`",
 )
 STORE_BACKLOG = Limit(
     "store.backlog_bytes",

@@ -16,7 +16,7 @@ class Inbox(Generic[Item]):
     Results are bounded by the work that may run, so `put` needs no bound of its own.
     """
 
-    __slots__ = ("_items", "_limit", "_offered", "_room", "_since", "_wake")
+    __slots__ = ("_items", "_limit", "_offered", "_room", "_since", "_wake", "waited")
 
     def __init__(self, limit: int) -> None:
         """Take at most `limit` offered items at a time; more is refused, and the caller says so."""
@@ -24,6 +24,8 @@ class Inbox(Generic[Item]):
         self._limit = limit
         self._offered = 0
         self._since = 0.0
+        self.waited = 0.0
+        """Seconds that the oldest had waited of what was taken last."""
         self._wake: trio.Event | None = None
         self._room: trio.Event | None = None
 
@@ -75,6 +77,7 @@ class Inbox(Generic[Item]):
 
     def take_nowait(self) -> list[Item]:
         """Return all that is there, oldest first; maybe nothing."""
+        self.waited = self.oldest_seconds
         taken = list(self._items)
         self._items.clear()
         self._offered = 0

@@ -105,6 +105,8 @@ class House:
     """What session.ack tells clients of the configured limits."""
     inbox_limit: int = 64
     """Frames of clients that may wait in one session, and steps that may wait for a failing disk."""
+    inbox_seconds: float = 5.0
+    """How long a request may wait in a session's inbox, or for room in it, before it is refused."""
     query_limit: int = 16
     """Queries of one session at once."""
     stalled: bool = False

@@ -148,6 +148,7 @@ class Session:
             event(step)
         step.finish()
         self.idle_since = clock.monotonic()
+        self.house.metrics.inbox_wait_seconds.observe(self._inbox.waited)
         if needs_attention(state):
             self.house.attentive.add(state.key)
         else:
@@ -215,7 +216,7 @@ class Session:
         if self.over:
             self.house.metrics.requests_refused[self._ending_code] += request
             return True
-        taken = self._inbox.offer(partial(self._from_link, client, frame))
+        taken = self._inbox.offer(partial(self._from_link, client, frame, self.house.clock.monotonic()))
         if taken:
             if request:
                 self.tally.came()
@@ -230,7 +231,7 @@ class Session:
         """Wait until the inbox takes frames again; the caller owns the deadline."""
         await self._inbox.room()
 
-    def _from_link(self, client: Client, frame: AnyFrame, step: Step) -> None:
+    def _from_link(self, client: Client, frame: AnyFrame, since: float, step: Step) -> None:
         step.requests += not isinstance(frame, SIGNALS)
         changes = turn.changes(frame)
         if changes and self.draining:
@@ -241,6 +242,10 @@ class Session:
         if overfull or (changes and not self.house.writer.accepting):
             message = "The disk cannot be written and memory is full; nothing was accepted."
             refuse(step, client, frame.id or "", limits.STORE_BACKLOG, message)
+        elif changes and self.house.clock.monotonic() - since > self.house.inbox_seconds:
+            # Whoever asked may have given up; what looks or stops work does no harm when it is late.
+            message = "This request waited too long for its session; nothing was accepted."
+            refuse(step, client, frame.id or "", limits.INBOX, message)
         elif isinstance(frame, AgentControl) and frame.action in AUDITED:
             self._control(client, frame, step)
         else:

@@ -82,7 +82,7 @@ class Tally:
         accepted, refused = self._metrics.requests_accepted, 0
         for record in step.records:
             if type(record) in COUNTED:
-                self._count_record(record)
+                self._count_record(record, step.now_ms)
         for out in step.outgoing:
             if out.link is not None and out.text.startswith(ERROR):
                 count_refusal(self._metrics, out.text)
@@ -108,14 +108,14 @@ class Tally:
             metrics.requests_refused[code] += lost
             self.undecided -= lost
 
-    def _count_record(self, record: Record) -> None:
+    def _count_record(self, record: Record, now_ms: int) -> None:
         match record:
             case RequestRecord():
                 self._count_request(record)
             case TaskRecord():
                 self._metrics.tasks[record.state.value] += 1
             case GoalRecord():
-                self._count_goal(record)
+                self._count_goal(record, now_ms)
 
     def _count_request(self, record: RequestRecord) -> None:
         metrics, known = self._metrics, record.request in self._requests
@@ -140,12 +140,14 @@ class Tally:
         self._requests[record.request] = record.goal_id
         self._metrics.requests_left += self._closed
 
-    def _count_goal(self, record: GoalRecord) -> None:
+    def _count_goal(self, record: GoalRecord, now_ms: int) -> None:
         if self._closed:
             return  # its last commit came after its end; whoever wakes it counts what is open then
         before: TaskState | None = self._goals.get(record.goal_id)
         if before is None:
             self._metrics.goals_open += 1
+        if before is not TaskState.RUNNING and record.state is TaskState.RUNNING:
+            self._metrics.goal_wait_seconds.observe(max(0, now_ms - record.created_ms) / 1000)
         if before is not record.state:
             self._metrics.goals[record.state.value] += 1
         if record.state.ended:

@@ -41,8 +41,6 @@ class Reception:
     limits: Callable[[], LinkLimits]
     connect_seconds: float
     """For the connect frame of a link whose door found no principal."""
-    inbox_seconds: float
-    """How long a frame may wait for room in a full inbox before it is refused."""
     on_attach: Callable[[Principal, str, str, str], None]
     """(principal, agent, session key, peer): the audit record."""
     on_refused: Callable[[str], None]
@@ -181,7 +179,7 @@ class Conversation:
     async def _wait_for_room(self, session: Session, frame: AnyFrame) -> None:
         taken = False
         try:
-            with trio.move_on_after(self._reception.inbox_seconds):
+            with trio.move_on_after(session.house.inbox_seconds):
                 while not taken:  # others wait for the same room
                     await session.room()
                     taken = session.receive(self, frame)

@@ -251,6 +251,7 @@ async def open_household(
     limit: int = 100,
     hibernate_seconds: float = 60.0,
     inbox_limit: int = 64,
+    inbox_seconds: float = PATIENCE,
     query_limit: int = 16,
     task_seconds: float = 60.0,
     **options: Any,
@@ -288,6 +289,7 @@ async def open_household(
             fresh_id=fresh_id,
             announced_limits={},
             inbox_limit=inbox_limit,
+            inbox_seconds=inbox_seconds,
             query_limit=query_limit,
             metrics=metrics,
         )

@@ -77,7 +77,6 @@ async def open_front(folder: Path, *, hold: bool = False, **options: Any) -> Asy
     async with open_household(folder, **household_options) as household:
         fields: dict[str, Any] = {
             "connect_seconds": PATIENCE,
-            "inbox_seconds": PATIENCE,
             "limits": LinkLimits,
             **options,
         }
@@ -330,7 +329,7 @@ async def test_a_full_inbox_holds_the_link_back_then_refuses(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A frame waits for room in the inbox, and is refused with queue_full when none comes in time."""
-    async with open_front(tmp_path, inbox_seconds=0.05, household={"inbox_limit": 1}) as front:
+    async with open_front(tmp_path, household={"inbox_limit": 1, "inbox_seconds": 0.05}) as front:
         client = await front.known()
         await hear(client)
         (session,) = front.household.registry.awake.values()
