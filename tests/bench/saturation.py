@@ -77,7 +77,7 @@ MEMORY_RATIO = 1.10
 MEMORY_PART = 0.2
 """Of a load: the part in whose median memory is read, so that no moment's garbage decides."""
 SHORT_LOAD_SECONDS = 60.0
-"""Below this a run says nothing about memory: caches still fill."""
+"""Below this a run says nothing about memory: caches still fill, and nothing may be there to compact."""
 FAIRNESS_RATIO = 4.0
 """Longest over median of what the goals of equal sessions took."""
 
@@ -88,6 +88,8 @@ class Report:
 
     lines: list[str] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
+    missed: list[str] = field(default_factory=list)
+    """Targets of time: they end the program with 1, and never a test."""
     tell: Callable[[str], None] = lambda line: None
     """Called with each line as it comes: what was measured must outlast a later part that fails."""
 
@@ -100,6 +102,11 @@ class Report:
         """Note a failure unless it holds."""
         if not holds:
             self.failures.append(failure)
+
+    def target(self, holds: bool, missed: str) -> None:
+        """Note a target that was missed unless it holds."""
+        if not holds:
+            self.missed.append(missed)
 
 
 @dataclass(slots=True)
@@ -189,11 +196,14 @@ class Run:
             f"work: {(self.ledger.sent - sent) / spent:,.0f} goals and messages/s over {spent:.1f} s, "
             f"{self.compactions:,} compactions"
         )
-        self.report.check(self.compactions > 0, "nothing was compacted while all worked")
+        self.report.check(
+            self.compactions > 0 or self.seconds < SHORT_LOAD_SECONDS,
+            "nothing was compacted while all worked",
+        )
         for kind in ("state", "ping"):
             found = self.beside_work.latencies[kind].percentile(0.99)
-            failure = f"{kind} took {found * 1000:.1f} ms at p99 while all worked"
-            self.report.check(found <= BESIDE_SECONDS, failure)
+            missed = f"{kind} took {found * 1000:.1f} ms at p99 while all worked"
+            self.report.target(found <= BESIDE_SECONDS, missed)
 
     async def _load(self, *, hostile: bool, seconds: float) -> None:
         cpu, sent, began = proc.cpu_seconds(self.daemon.pid), self.ledger.sent, trio.current_time()
@@ -486,7 +496,7 @@ class Run:
             f"{median(received or [0]):.0f} bytes to it"
         )
         self.report.check(len(took) == self.storm, f"{self.storm - len(took)} links never came back")
-        self.report.check(last <= STORM_SECONDS, f"the storm took {last:.1f} s")
+        self.report.target(last <= STORM_SECONDS, f"the storm took {last:.1f} s")
 
     async def _all_at_rest(self) -> None:
         """With nobody there any more, the daemon has no link, no session, no open goal and no spare task."""
@@ -593,7 +603,9 @@ def main() -> int:
         )
     for failure in report.failures:
         print(f"FAILED: {failure}")
-    return 1 if report.failures else 0
+    for missed in report.missed:
+        print(f"MISSED: {missed}")
+    return 1 if report.failures or report.missed else 0
 
 
 if __name__ == "__main__":
