@@ -30,6 +30,7 @@ TESTED_ELSEWHERE = {
     "store/salvage_report.py": "tests/store/test_salvage.py, on damaged files",
     "store/scan.py": "tests/store/test_salvage.py, on damaged files",
     "store/mending.py": "tests/store/test_salvage.py, on damaged files",
+    "wire/plain.py": "tests/wire/test_link.py, whose every test runs over both",
     "store/damage.py": "tests/store/test_salvage.py and tests/crash/test_damage.py",
 }
 """Modules without a test file of their own name, and where they are tested."""

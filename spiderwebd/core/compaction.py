@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from math import floor
 
 from spiderwebd.core.change import Change
@@ -24,6 +23,7 @@ from spiderwebd.core.vocabulary import (
     SQUEEZED_OUT,
     STOP_WORDS,
 )
+from spiderwebd.core.word_cache import word_cache
 
 SUMMARY_BYTES = 160
 """Default length of a summary in UTF-8 bytes: 48 of them fit into half of the default budget."""
@@ -148,9 +148,6 @@ _LITTLE = 0.3
 _HIGHEST_IDF = 6.0
 _IDF_A_LETTER = 0.6
 
-_TOKENS_KEPT = 8192
-"""Tokens whose nature is remembered: people repeat their words, and judging one costs microseconds."""
-
 _DIGIT = re.compile(r"\d")
 _SENTENCE_END = re.compile(r"(?<=[.!?…])[\"')\]”’]*\s+|(?<=[。！？])|\n+")  # noqa: RUF001 - full-width marks end sentences too
 _ABBREVIATION = re.compile(r"(?:\b(?i:dr|mr|mrs|ms|prof|vs|approx|e\.g|i\.e)|\b[A-Z])\.$")
@@ -182,7 +179,7 @@ def _density(piece: str, role: str, idf: Mapping[str, float] | None) -> float:
     return score / (utf8_size(piece) + _LINE_COST)
 
 
-@lru_cache(maxsize=_TOKENS_KEPT)
+@word_cache
 def _is_name(token: str) -> bool:
     letter = next((letter for letter in token if letter.isalnum()), "")
     return letter.isupper() and words(token)[0] != "i"
@@ -216,7 +213,7 @@ def _squeeze(piece: str) -> str:
     return squeezed if utf8_size(squeezed) < utf8_size(piece) else piece
 
 
-@lru_cache(maxsize=_TOKENS_KEPT)
+@word_cache
 def _droppable(token: str) -> bool:
     # "it's" is made of two stop words; "don't" has a t, which only a negation leaves behind.
     parts = words(token)

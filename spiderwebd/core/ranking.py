@@ -11,11 +11,11 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from math import log
 
 from spiderwebd.core.porter import stem
 from spiderwebd.core.vocabulary import STOP_WORDS
+from spiderwebd.core.word_cache import word_cache
 
 WEIGHTS = (1.0, 1.0, 0.5, 0.5)
 """Of speaker, own text, the two turns before, the day; chosen on three conversations and measured on
@@ -173,7 +173,7 @@ def score(wanted: Iterable[str], documents: Sequence[Counted], corpus: Corpus) -
     return found
 
 
-@lru_cache(maxsize=8192)
+@word_cache
 def index_word(word: str) -> str:
     """A word of `words` as the index holds it: without accents, stemmed."""
     if not word.isascii():

@@ -10,11 +10,10 @@ import json
 import sqlite3
 from collections.abc import Iterable
 
+from spiderwebd.core.word_cache import LETTERS_KEPT, WORDS_KEPT
+
 DRIFT = 16
 """A count is used until the index has grown or shrunk by one in DRIFT documents since."""
-
-WORDS_KEPT = 8_192
-"""Most words whose count is kept: about 1 MB."""
 
 HOLDING = """
 SELECT term, doc FROM entries_vocabulary WHERE term IN (SELECT value FROM json_each(?))
@@ -44,5 +43,5 @@ class Frequencies:
             found.update(connection.execute(HOLDING, (json.dumps(missing),)).fetchall())
             if len(known) > WORDS_KEPT:
                 known = self._known = {}
-            known.update({stem: (found[stem], documents) for stem in missing})
+            known.update({stem: (found[stem], documents) for stem in missing if len(stem) <= LETTERS_KEPT})
         return found

@@ -19,6 +19,7 @@ from spiderwebd.metrics import Metrics
 from spiderwebd.session.registry import Registry
 from spiderwebd.session.session import Session
 from spiderwebd.tokens import Principal
+from spiderwebd.wire.carrier import link_on
 from spiderwebd.wire.door import Admitted
 from spiderwebd.wire.keepalive import KeepaliveSweep
 from spiderwebd.wire.link import Link, LinkEnd, LinkLimits
@@ -68,7 +69,7 @@ class Reception:
 
     async def serve_link(self, admitted: Admitted) -> None:
         """Run one link from its upgrade to its end."""
-        link = Link(admitted.stream, admitted.peer, self.limits())
+        link = link_on(admitted.stream, admitted.peer, self.limits())
         conversation = Conversation(self, admitted, link)
         try:
             with self.keepalive.watching(link):

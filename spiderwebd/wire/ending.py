@@ -31,6 +31,8 @@ class LinkEnd:
 
 
 LOST = LinkEnd(ABNORMAL, "the connection was lost", EndedBy.NETWORK)
+GONE = LinkEnd(ABNORMAL, "gone before the upgrade", EndedBy.NETWORK)
+LATE = LinkEnd(ABNORMAL, "no upgrade in time", EndedBy.NETWORK)
 
 
 def by_daemon(code: Close, reason: str = "") -> LinkEnd:

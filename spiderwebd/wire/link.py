@@ -1,14 +1,7 @@
-"""One websocket link, and the only module that knows trio-websocket.
+"""One websocket link, carried by our own codec or, as `plain`, by trio-websocket.
 
-A link is carried one of two ways, by LinkLimits.fast:
-
-* fast: the upgrade is answered here (`upgrade`), and `reading` and `writing` carry the frames.
-* plain: trio-websocket does both. What 0.12.2 gets wrong is met here and in `streams`: its reader lives
-  in an outer nursery, so that a close handshake can finish while our tasks end, and a peer that breaks
-  the protocol is told so by a close frame.
-
-On both, there is one sender of messages at a time, and a write that misses its deadline ends the link,
-never skips a frame.
+The upgrade is answered here (`upgrade`), and `reading` and `writing` carry the frames. On both paths there
+is one sender of messages at a time, and a write that misses its deadline ends the link, never skips a frame.
 """
 
 from __future__ import annotations
@@ -17,18 +10,16 @@ import contextlib
 import itertools
 import math
 from dataclasses import dataclass, field
-from typing import Any
 
 import trio
 import trio.abc
-import trio_websocket
 
 from spiderwebd.core.codes import Close
-from spiderwebd.wire.ending import ABNORMAL, LOST, EndedBy, LinkEnd, by_daemon
+from spiderwebd.wire.ending import GONE, LATE, LOST, EndedBy, LinkEnd, by_daemon
 from spiderwebd.wire.framing import FrameLimits, close_frame
 from spiderwebd.wire.listen import Peer
 from spiderwebd.wire.outbox import Outbox
-from spiderwebd.wire.reading import READ_AHEAD, RECEIVE_BYTES, MessageReader, Receive
+from spiderwebd.wire.reading import MessageReader, Receive
 from spiderwebd.wire.streams import LinkStream, close_lingering
 from spiderwebd.wire.upgrade import upgrade_answer
 from spiderwebd.wire.writing import FrameWriter
@@ -36,9 +27,7 @@ from spiderwebd.wire.writing import FrameWriter
 __all__ = ["EndedBy", "Link", "LinkEnd", "LinkLimits"]
 
 _NUMBERS = itertools.count(1)
-_GONE = LinkEnd(ABNORMAL, "gone before the upgrade", EndedBy.NETWORK)
-_LATE = LinkEnd(ABNORMAL, "no upgrade in time", EndedBy.NETWORK)
-_CLOSED = (trio_websocket.ConnectionClosed, trio.BrokenResourceError, trio.ClosedResourceError)
+_CLOSED = (trio.BrokenResourceError, trio.ClosedResourceError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,9 +156,8 @@ class Link:
         if self._ran or not isinstance(stream, LinkStream):
             raise RuntimeError(f"{self.id} ran before; a link runs once")
         self._ran = True
-        carry = self._carry_fast if self._limits.fast else self._carry_plain
         try:
-            end = await carry(stream, receive)
+            end = await self._carry(stream, receive)
         finally:
             with trio.move_on_at(self._close_by, shield=True), contextlib.suppress(*_CLOSED):
                 if self._incoming.meter.close_seen:
@@ -181,9 +169,7 @@ class Link:
             raise self._fault
         return end
 
-    # The fast path
-
-    async def _carry_fast(self, stream: LinkStream, receive: Receive) -> LinkEnd:
+    async def _carry(self, stream: LinkStream, receive: Receive) -> LinkEnd:
         try:
             if await self._upgrade(stream):
                 await self._converse(*stream.hand_over(), receive)
@@ -206,9 +192,9 @@ class Link:
             except _CLOSED:
                 pass
         if deadline.cancelled_caught:
-            self._begin_end(_LATE, flush=False)
+            self._begin_end(LATE, flush=False)
         elif not opened:
-            self._begin_end(_GONE, flush=False)
+            self._begin_end(GONE, flush=False)
         return opened
 
     async def _converse(self, transport: trio.abc.Stream, held: bytes, receive: Receive) -> None:
@@ -266,89 +252,6 @@ class Link:
         if not alone:
             await reader.await_close()
 
-    # The plain path
-
-    async def _carry_plain(self, stream: LinkStream, receive: Receive) -> LinkEnd:
-        websocket = None
-        async with trio.open_nursery() as reader:
-            try:
-                websocket = await self._open(reader, stream)
-                if websocket is not None:
-                    stream.upgraded()
-                    await self._talk(websocket, stream, receive)
-            finally:
-                # Cancelled from outside, the library's reader is gone and waits for nobody.
-                alone = trio.current_effective_deadline() == -math.inf
-                end = self._begin_end(by_daemon(Close.GOING_AWAY), flush=False)
-                with trio.move_on_at(self._close_by, shield=True):
-                    await self._say_goodbye(websocket, stream, end, alone=alone)
-                reader.cancel_scope.cancel(reason=f"{self.id} has ended")
-        return end
-
-    async def _open(self, reader: trio.Nursery, stream: LinkStream) -> Any:
-        """Answer the upgrade; None when the peer went away or the answer took too long."""
-        websocket = None
-        with trio.move_on_after(self._limits.open_seconds) as deadline:
-            request = await trio_websocket.wrap_server_stream(
-                reader,
-                stream,
-                message_queue_size=READ_AHEAD,
-                max_message_size=self._limits.frames.message_bytes,
-                receive_buffer_size=RECEIVE_BYTES,
-            )
-            try:
-                websocket = await request.accept()
-            except _CLOSED:
-                self._begin_end(_GONE, flush=False)
-        if deadline.cancelled_caught:
-            self._begin_end(_LATE, flush=False)
-            return None
-        return websocket
-
-    async def _talk(self, websocket: Any, stream: LinkStream, receive: Receive) -> None:
-        """Run both directions. The writer's end is the end: it finishes the frame in hand first."""
-        async with trio.open_nursery() as nursery:
-            self._scope = nursery.cancel_scope
-            self._scope.deadline = self._close_by
-            nursery.start_soon(self._write, websocket, stream, nursery.cancel_scope, name=f"{self.id} writer")
-            await self._read(websocket, stream, receive)
-
-    async def _read(self, websocket: Any, stream: LinkStream, receive: Receive) -> None:
-        await trio.lowlevel.checkpoint()
-        try:
-            while self.end is None:
-                try:
-                    message = await websocket.get_message()
-                except trio_websocket.ConnectionClosed:
-                    self._begin_end(_how_it_ended(websocket, stream), flush=False)
-                    return
-                waiting = receive(message)
-                if waiting is not None:
-                    await waiting
-        except Exception as fault:
-            self.fail(fault)
-
-    async def _write(self, websocket: Any, stream: LinkStream, talk: trio.CancelScope) -> None:
-        outbox = self.outbox
-        await trio.lowlevel.checkpoint()
-        try:
-            while not self._cut_short():
-                batch = await outbox.next_batch()
-                if self._ping_due:
-                    self._ping_due = False
-                    await stream.send_ping()
-                for text in batch:
-                    await websocket.send_message(text)
-                    if self._cut_short():
-                        break
-                if outbox.closed and not batch:
-                    break
-        except _CLOSED:
-            self._begin_end(_how_it_ended(websocket, stream), flush=False)
-        except Exception as fault:
-            self.fail(fault)
-        talk.cancel(reason=f"{self.id} has nothing left to send")
-
     def _cut_short(self) -> bool:
         """Whether what waits is not to be sent any more."""
         return self._discarding
@@ -368,38 +271,11 @@ class Link:
             self._writer.release()
         return end
 
-    async def _say_goodbye(self, websocket: Any, stream: LinkStream, end: LinkEnd, *, alone: bool) -> None:
-        """Send the close frame if the stream is whole and none was sent, and await the answer."""
-        await trio.lowlevel.checkpoint()
-        if websocket is None or stream.peer_gone or stream.close_sent:
-            return
-        try:
-            if websocket.closed is None and not alone:
-                await websocket.aclose(end.code, end.reason)
-            else:
-                # After a breach trio-websocket only drops the connection; the peer is told why.
-                await stream.send_close(end.code, end.reason)
-        except _CLOSED:
-            pass  # It left meanwhile, or a torn frame lets nothing follow.
-
 
 def _how_the_peer_ended(reader: MessageReader) -> LinkEnd:
-    """Say how the fast path's stream ended when nobody here asked for it."""
+    """Say how the stream ended when nobody here asked for it."""
     if reader.meter.verdict is not None:
         return by_daemon(reader.meter.verdict.code, reader.meter.verdict.reason)
     if reader.close is not None:
         return LinkEnd(reader.close.code, reader.close.reason, EndedBy.PEER)
     return LOST
-
-
-def _how_it_ended(websocket: Any, stream: LinkStream) -> LinkEnd:
-    """Say how the plain path's stream ended when nobody here asked for it."""
-    if stream.stalled:
-        return by_daemon(Close.SLOW_CONSUMER)
-    if stream.meter.verdict is not None:
-        return by_daemon(stream.meter.verdict.code, stream.meter.verdict.reason)
-    closed = websocket.closed
-    if closed is None or stream.peer_gone:
-        return LOST
-    by = EndedBy.PEER if stream.meter.close_seen else EndedBy.DAEMON
-    return LinkEnd(closed.code, closed.reason or "", by)

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spiderwebd.client.accounting import Accounts
+from spiderwebd.exposition import render
 from spiderwebd.metrics import Metrics
 
 COUNTS = st.integers(0, 10**7)
@@ -21,7 +22,7 @@ def test_the_figures_are_those_of_the_metrics(counts: list[int]) -> None:
     metrics.requests_cancelled, metrics.requests_expired = counts[7:9]
     metrics.requests_refused.update(queue_full=counts[9], bad_json=counts[10])
     metrics.faults["session"] += counts[11]
-    accounts = Accounts.read(metrics.render().decode())
+    accounts = Accounts.read(render(metrics).decode())
     assert [getattr(accounts, name) for name in names] == counts[:7]
     assert (accounts.cancelled, accounts.expired) == tuple(counts[7:9])
     assert accounts.refused == counts[9] + counts[10]

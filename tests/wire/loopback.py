@@ -13,6 +13,7 @@ import trio
 import trio.abc
 
 from spiderwebd.tokens import Principal, Role
+from spiderwebd.wire.carrier import link_on
 from spiderwebd.wire.door import Admitted, Door, DoorRules
 from spiderwebd.wire.link import Link, LinkEnd, LinkLimits
 from spiderwebd.wire.listen import Endpoint, open_tcp
@@ -205,7 +206,7 @@ async def open_house(
 
     async def echo(admitted: Admitted) -> None:
         house.admitted.append(admitted)
-        link = Link(admitted.stream, admitted.peer, on_path(limits))
+        link = link_on(admitted.stream, admitted.peer, on_path(limits))
         house.links.append(link)
 
         async def receive(text: str) -> None:

@@ -12,6 +12,7 @@ import trio.abc
 import trio.testing
 
 from spiderwebd.core.codes import Close
+from spiderwebd.wire.carrier import link_on
 from spiderwebd.wire.framing import FrameLimits
 from spiderwebd.wire.head import upgrade_head
 from spiderwebd.wire.link import EndedBy, Link, LinkEnd, LinkLimits
@@ -61,7 +62,7 @@ async def open_wire(
     """Run a link that notes each text; a lockstep stream takes nothing until the client reads."""
     pair = trio.testing.lockstep_stream_pair if lockstep else trio.testing.memory_stream_pair
     near, far = pair()
-    link = Link(near, Peer("tcp", "memory"), on_path(limits))
+    link = link_on(near, Peer("tcp", "memory"), on_path(limits))
     wire = Wire(link, RawClient(far), trio.CancelScope())
 
     async def note(text: str) -> None:
@@ -380,7 +381,7 @@ async def test_an_upgrade_that_never_comes_ends_in_time(autojump_clock: trio.tes
 async def test_closed_before_the_upgrade() -> None:
     """A link may be told to end before it ever spoke; its client still learns why."""
     near, far = trio.testing.memory_stream_pair()
-    link = Link(near, Peer("tcp", "memory"), on_path(None))
+    link = link_on(near, Peer("tcp", "memory"), on_path(None))
     client = RawClient(far)
     link.send("hello")
     link.close(Close.TRY_AGAIN)
