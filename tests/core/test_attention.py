@@ -40,7 +40,7 @@ def test_a_memory_above_its_threshold_needs_it() -> None:
         life.send({"type": "memory.create", "id": f"m-{number}", "content": f"memory {number}"})
     state = life.state
     assert not needs_attention(state)
-    state.rules = replace(state.rules, thresholds=Thresholds(entry_ratio=0.25))
+    life.rules = state.rules = replace(state.rules, thresholds=Thresholds(entry_ratio=0.25))
     assert needs_attention(state)
     while needs_attention(state):
         before = state.ram.active_count

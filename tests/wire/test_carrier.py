@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import trio
 import trio.testing
 
 from spiderwebd.wire.carrier import link_on
@@ -17,6 +18,7 @@ ON_DEMAND = ("trio_websocket", "wsproto", "prometheus_client")
 
 async def test_the_setting_decides() -> None:
     """Our own codec, or trio-websocket throughout."""
+    await trio.lowlevel.checkpoint()
     for fast, kind in ((True, Link), (False, PlainLink)):
         stream, _ = trio.testing.memory_stream_pair()
         assert type(link_on(stream, Peer("tcp", "memory"), LinkLimits(fast=fast))) is kind
