@@ -60,7 +60,9 @@ class Ledger:
                 entry.accepted = True
                 self.accepted += 1
                 self.latencies[f"{entry.label} accepted"].add(now - entry.sent_at)
-                return None
+                if entry.kind != "create":
+                    return None
+                self.outcomes["answered"] += 1  # to be kept was all it asked for
             case "error":
                 if entry.accepted:
                     self.wrong.append(f"{request} was accepted and then refused: {frame['code']}")

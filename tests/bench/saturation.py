@@ -1,13 +1,14 @@
 """Sustained saturation of a real daemon: more than it can carry, from clients of every temper.
 
 `make soak` runs `python -m tests.bench.saturation` for ten minutes; `--seconds N` and `--storm N` make
-it short. Four parts, each checked to the last request:
+it short. Parts, each checked to the last request:
 
-0. work: every worker is busy with goals, and messages fill working memories, which are compacted;
-1. load: sessions that send pings, messages, goals and memory queries, some in floods beyond their queues;
-2. hostility, beside the load: readers that are slow or stop, links that go silent or vanish, heads a byte
+0. its database is filled, so that its page caches are full and what grows later is none of theirs;
+1. work: every worker is busy with goals, and messages fill working memories, which are compacted;
+2. load: sessions that send pings, messages, goals and memory queries, some in floods beyond their queues;
+3. hostility, beside the load: readers that are slow or stop, links that go silent or vanish, heads a byte
    at a time, giant frames;
-3. a storm: all links drop, and many more reconnect at once; every one is attached and resumes exactly.
+4. a storm: all links drop, and many more reconnect at once; every one is attached and resumes exactly.
 
 The daemon has one core to itself (as far as others leave it), the load the rest. A bystander in a process of
 its own asks for state and pings all the while, and the yardstick's echo beside them, on the daemon's core.
@@ -28,6 +29,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
 from functools import partial
+from math import inf
 from pathlib import Path
 from random import Random
 from statistics import median
@@ -60,6 +62,9 @@ SETTINGS = {
 }
 """Small queues, so that every bound is met within seconds; everything else as installed."""
 
+FILLING = 32
+FILLED = 640
+"""Sessions that fill the database, and memories of each: 20 MB of text, where the caches hold 32."""
 WORKING = 16
 """Sessions of the first part: with two goals each there is always one that waits for a worker."""
 BESIDE_SECONDS = 0.020
@@ -132,6 +137,8 @@ class Run:
     """Resident memory in the last part of the last load."""
     compactions: int = 0
     """Frames that told of one."""
+    filling: int = 0
+    """Sessions that filled the database, each time they came."""
     visits: int = 0
     """Bystanders so far."""
     ends: Counter[str] = field(default_factory=Counter)
@@ -153,6 +160,8 @@ class Run:
     async def main(self) -> Report:
         """Run all parts; the daemon must be ready."""
         self.tasks = self.gauges("loop_tasks")["loop_tasks"]
+        if self.seconds >= SHORT_LOAD_SECONDS:
+            await self._fill()
         await self._work(self.seconds * 0.1)
         await self._check_sums(exact=True)
         await self._load(hostile=False, seconds=self.seconds * 0.3)
@@ -185,19 +194,40 @@ class Run:
 
     # Load
 
+    async def _fill(self) -> None:
+        """Keep many memories and search among them; how long that takes is nobody's promise."""
+        words = [f"{syllable}{number}" for number in range(500) for syllable in ("ta", "ke", "mo", "ri")]
+
+        def memory(random: Random, number: int) -> Frame:
+            request = f"f{number}-{next(self._ids)}"
+            self.ledger.send(request, "create", -1, trio.current_time(), "create to fill")
+            return {"type": "memory.create", "id": request, "content": " ".join(random.choices(words, k=160))}
+
+        def query(random: Random, number: int) -> Frame:
+            request = f"f{number}-{next(self._ids)}"
+            self.ledger.send(request, "query", -1, trio.current_time(), "query to fill")
+            return {"type": "memory.query", "id": request, "topic": random.choice(words), "limit": 20}
+
+        for make, count in ((memory, FILLED), (query, FILLED // 8)):
+            deadline = trio.current_time() + SETTLE_SECONDS
+            async with trio.open_nursery() as nursery:
+                self.filling += FILLING
+                for number in range(FILLING):
+                    nursery.start_soon(self._session, number, deadline, make, 4, count)
+
     async def _work(self, seconds: float) -> None:
         """Keep all workers and the memory manager at work, without a flood; state and ping must be quick."""
-        began, sent = trio.current_time(), self.ledger.sent
+        began, sent, compacted = trio.current_time(), self.ledger.sent, self.compactions
         async with self._bystander(self.beside_work), trio.open_nursery() as nursery:
             for number in range(WORKING):
                 nursery.start_soon(self._session, number, began + seconds, self._goal_or_chat, 3)
-        spent = trio.current_time() - began
+        spent, compacted = trio.current_time() - began, self.compactions - compacted
         self.report.say(
             f"work: {(self.ledger.sent - sent) / spent:,.0f} goals and messages/s over {spent:.1f} s, "
-            f"{self.compactions:,} compactions"
+            f"{compacted:,} compactions"
         )
         self.report.check(
-            self.compactions > 0 or self.seconds < SHORT_LOAD_SECONDS,
+            compacted > 0 or self.seconds < SHORT_LOAD_SECONDS,
             "nothing was compacted while all worked",
         )
         for kind in ("state", "ping"):
@@ -227,8 +257,11 @@ class Run:
             f"{cpu / max(count, 1) * 1e6:.0f} us of CPU each, daemon {cpu / spent:.0%} busy"
         )
 
-    async def _session(self, number: int, deadline: float, make: Make, under_way: int) -> None:
-        """One session: most keep a few requests under way, every fourth floods beyond its queues."""
+    async def _session(
+        self, number: int, deadline: float, make: Make, under_way: int, most: float = inf
+    ) -> None:
+        """One session that keeps some requests under way, until `deadline` or until it has made so many."""
+        made = 0
         random = Random(self.seed * 1000 + number)
         peer = await open_patiently(self.target, None, None, lambda reason: None, deadline + SETTLE_SECONDS)
         mine: set[str] = set()
@@ -247,8 +280,9 @@ class Run:
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(read)
-            while trio.current_time() < deadline:
+            while trio.current_time() < deadline and made < most:
                 batch = [make(random, number) for _ in range(under_way - len(mine))]
+                made += len(batch)
                 mine.update(frame["id"] for frame in batch)
                 await peer.send(*batch)
                 with trio.move_on_at(deadline):
@@ -419,7 +453,7 @@ class Run:
         self.report.failures += self.ledger.sums()
         if exact:
             attaches, states = (
-                WORKING + self.sessions * (self.visits - 1) + self.visits,
+                WORKING + self.filling + self.sessions * (self.visits - 1) + self.visits,
                 sum(seen.latencies["state"].total for seen in (self.beside_work, self.beside)),
             )
             for name, theirs, ours in (

@@ -34,6 +34,12 @@ def test_an_honest_end_adds_up(frames: tuple[Frame, ...]) -> None:
     assert told(*frames).sums() == []
 
 
+def test_a_memory_is_answered_by_its_acceptance() -> None:
+    """What is on record then is all that was asked for."""
+    ledger = told(ACCEPTED, kind="create")
+    assert (ledger.sums(), ledger.accepted, ledger.outcomes["answered"]) == ([], 1, 1)
+
+
 def test_an_answer_without_acceptance_adds_up_for_a_query() -> None:
     """What is not kept is served."""
     ledger = told({"type": "memory.query", "request": "a"}, kind="query")

@@ -18,7 +18,7 @@ LONG_DAEMON_FRAMES = 2_800_000
 SEED = 20_261_130
 CODEC_BYTES = 4 * 1024 * 1024
 """Of memory while a stream of some hundred kilobytes is decoded."""
-DAEMON_BYTES = 150_000_000
+DAEMON_BYTES = 300_000_000
 
 
 def check_codec(frames: int, seed: int) -> codec.Tally:
