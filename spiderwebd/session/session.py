@@ -143,7 +143,7 @@ class Session:
         state, clock = self.state, self.house.clock
         state.rules = self.house.rules
         step = Step(state, clock.wall_ms())
-        state.degraded = self.house.writer.degraded is not None
+        state.degraded = self.house.stalled or self.house.writer.degraded is not None
         for event in events:
             event(step)
         step.finish()

@@ -290,3 +290,15 @@ async def test_an_event_is_handled_where_it_comes_in_while_the_loop_waits(
         session.put(planted)
         assert (await link.until_closed())[0] is Close.INTERNAL
         assert [type(error) for _, error, _ in household.faults] == [ZeroDivisionError]
+
+
+async def test_a_store_that_does_not_answer_is_said_in_the_state(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    """A disk that stalls is no error of the disk, and yet the session is degraded until it answers."""
+    async with open_household(tmp_path) as household:
+        link = await household.attach()
+        for stalled, lifecycle in ((True, "degraded"), (False, "idle")):
+            household.house.stalled = stalled
+            told = await link.ask("agent.control", action="state")
+            assert (told["type"], told["lifecycle"]) == ("agent.state", lifecycle)
