@@ -9,7 +9,8 @@ from spiderwebd.core.effects import Hold, LinkKey, Watch
 from spiderwebd.core.plan import build_plan
 from spiderwebd.core.protocol import AgentControl
 from spiderwebd.core.requests import done_before
-from spiderwebd.core.state import Step, full_state_frame
+from spiderwebd.core.state import Step
+from spiderwebd.core.state_frames import full_state_frame
 
 BLANK = " \t\r\n"
 """What the original trims from a goal's text (compatibility 1.3)."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import NotRequired, TypedDict, Unpack
 
 from spiderwebd.core.pending import Goal, Task
-from spiderwebd.core.state import Step, state_frame
+from spiderwebd.core.state import Step
+from spiderwebd.core.state_frames import state_frame
 from spiderwebd.core.story import AgentPlan, AgentProgress, AgentStatus
 
 

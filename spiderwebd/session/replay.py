@@ -8,7 +8,7 @@ from spiderwebd.core.codes import Code, Refused
 from spiderwebd.core.frames import render
 from spiderwebd.core.records import RequestRecord
 from spiderwebd.core.remembering import item_of
-from spiderwebd.core.state import full_state_frame
+from spiderwebd.core.state_frames import full_state_frame
 
 if TYPE_CHECKING:
     from spiderwebd.session.links import Attached

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import trio
 
 from spiderwebd.core.effects import Watch
-from spiderwebd.core.state import Step, full_state_frame
+from spiderwebd.core.state import Step
+from spiderwebd.core.state_frames import full_state_frame
 from spiderwebd.session.ports import Client
 
 if TYPE_CHECKING:

@@ -24,7 +24,8 @@ from spiderwebd.core.protocol import BadFrame
 from spiderwebd.core.ram import Budget
 from spiderwebd.core.records import EntryRecord, RequestState, TaskState
 from spiderwebd.core.schema import wire_schema
-from spiderwebd.core.state import State, full_state_frame
+from spiderwebd.core.state import State
+from spiderwebd.core.state_frames import full_state_frame
 from spiderwebd.core.upkeep import keep_within_budget
 from tests.core.life import LINK, Frame, Life
 
