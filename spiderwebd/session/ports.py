@@ -114,8 +114,9 @@ class House:
     watch_seconds: float = 0.25
     """At least between two agent.state frames to a watching link."""
     metrics: Metrics = field(default_factory=Metrics)
-    attentive: set[str] = field(default_factory=set)
-    """Keys of the awake sessions that a sweep has to look at (`core/attention`)."""
+    attentive: dict[str, None] = field(default_factory=dict)
+    """Keys of the awake sessions that a sweep has to look at (`core/attention`), in the order in which they
+    began to."""
     totals: Totals = field(default_factory=Totals)
     """What waits in all awake sessions together."""
     telemetry: Telemetry = field(default_factory=Telemetry)

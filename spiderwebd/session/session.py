@@ -12,9 +12,7 @@ from functools import partial
 
 import trio
 
-from spiderwebd import log
-from spiderwebd.core import goals, limits, suggestions, turn
-from spiderwebd.core.admission import RETRY_MS, refuse
+from spiderwebd.core import goals, suggestions, turn
 from spiderwebd.core.attention import needs_attention
 from spiderwebd.core.codes import Close, Code
 from spiderwebd.core.effects import (
@@ -31,7 +29,7 @@ from spiderwebd.core.effects import (
     Watch,
 )
 from spiderwebd.core.frames import not_durable
-from spiderwebd.core.protocol import SIGNALS, AgentControl, AnyFrame, Ping
+from spiderwebd.core.protocol import SIGNALS, AnyFrame
 from spiderwebd.core.records import GoalRecord
 from spiderwebd.core.state import State, Step
 from spiderwebd.core.upkeep import keep_within_budget, tell_removal
@@ -39,15 +37,14 @@ from spiderwebd.session import chronicle
 from spiderwebd.session.commits import Commits
 from spiderwebd.session.errands import Errands
 from spiderwebd.session.inbox import Inbox
+from spiderwebd.session.intake import take_in
 from spiderwebd.session.links import Links
 from spiderwebd.session.ports import Client, House
 from spiderwebd.session.running import Running
-from spiderwebd.session.tally import ERROR, LOOKED_UP, Tally
+from spiderwebd.session.tally import LOOKED_UP, Tally
 from spiderwebd.session.watching import Watching
 
 MANAGER_REQUEST = "memory-manager"
-AUDITED = ("pause", "resume", "cancel")
-"""Actions of agent.control that the log keeps, with who asked for them."""
 
 Event = Callable[[Step], None]
 """What waits in the inbox: one of the core's functions with its arguments, applied by the loop."""
@@ -124,7 +121,7 @@ class Session:
         finally:
             self._nursery = None
             self.state.share.set(0, 0)
-            self.house.attentive.discard(self.key)
+            self.house.attentive.pop(self.key, None)
             self.tally.close(self._ending_code, self._commits.requests_to_show)
             self._stir()
             self.ended.set()
@@ -150,9 +147,9 @@ class Session:
         self.idle_since = clock.monotonic()
         self.house.metrics.inbox_wait_seconds.observe(self._inbox.waited)
         if needs_attention(state):
-            self.house.attentive.add(state.key)
+            self.house.attentive[state.key] = None
         else:
-            self.house.attentive.discard(state.key)
+            self.house.attentive.pop(state.key, None)
         return step
 
     def _heed(self) -> None:
@@ -232,39 +229,9 @@ class Session:
         await self._inbox.room()
 
     def _from_link(self, client: Client, frame: AnyFrame, since: float, step: Step) -> None:
-        step.requests += not isinstance(frame, SIGNALS)
-        changes = turn.changes(frame)
-        if changes and self.draining:
-            step.refuse(client, frame.id or "", "The daemon is stopping.", Code.DRAINING, RETRY_MS)
-            return
-        # While the disk fails, what looks or stops work is let through, up to a bound of its own.
-        overfull = self._commits.held >= self.house.inbox_limit and not isinstance(frame, Ping)
-        if overfull or (changes and not self.house.writer.accepting):
-            message = "The disk cannot be written and memory is full; nothing was accepted."
-            refuse(step, client, frame.id or "", limits.STORE_BACKLOG, message)
-        elif changes and self.house.clock.monotonic() - since > self.house.inbox_seconds:
-            # Whoever asked may have given up; what looks or stops work does no harm when it is late.
-            message = "This request waited too long for its session; nothing was accepted."
-            refuse(step, client, frame.id or "", limits.INBOX, message)
-        elif isinstance(frame, AgentControl) and frame.action in AUDITED:
-            self._control(client, frame, step)
-        else:
-            turn.receive(step, client, frame, self.house.fresh_id)
-
-    def _control(self, client: Client, frame: AgentControl, step: Step) -> None:
-        """Pause, resume or cancel, and put down who did it."""
-        state, request, said = self.state, frame.id or self.house.fresh_id(), len(step.outgoing)
-        turn.receive(step, client, frame, lambda: request)
-        if any(out.text.startswith(ERROR) for out in step.outgoing[said:]):
-            return
-        log.event(
-            "control",
-            action=frame.action,
-            principal=state.principal,
-            agent=state.agent,
-            session=state.key,
-            request=request,
-            goal=frame.goalId,
+        waited = self.house.clock.monotonic() - since
+        take_in(
+            self.house, step, client, frame, waited=waited, held=self._commits.held, draining=self.draining
         )
 
     def attach(self, client: Client, ack: Acknowledge, after: int | None) -> None:

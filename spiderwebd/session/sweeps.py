@@ -59,7 +59,7 @@ async def heartbeat_sweep(registry: Registry, jitter_seconds: float, random: Ran
         nonlocal now
         now = registry.house.clock.wall_ms()
         registry.each_attentive(look_at)
-        for key in delays_ms.keys() - registry.house.attentive:
+        for key in delays_ms.keys() - registry.house.attentive.keys():
             del delays_ms[key]
 
     def look_at(session: Session) -> None:

@@ -232,7 +232,7 @@ async def test_control_is_put_down_with_who_did_it(
     """pause, resume and cancel are logged with principal, session and request; what was refused is not."""
     lines: list[tuple[str, dict[str, object]]] = []
     monkeypatch.setattr(
-        "spiderwebd.session.session.log.event", lambda name, **fields: lines.append((name, fields))
+        "spiderwebd.session.intake.log.event", lambda name, **fields: lines.append((name, fields))
     )
     async with open_household(tmp_path) as household:
         link = await household.attach()

@@ -211,7 +211,7 @@ async def test_sweeps_look_only_at_sessions_with_something_under_way(
             idle[0].say("chat.send", content=GOAL)
             await trio.sleep(30)
             assert set(asked) == {key_of(idle[0])}
-            assert household.house.attentive == {key_of(idle[0])}
+            assert list(household.house.attentive) == [key_of(idle[0])]
     assert not household.house.attentive
 
 
