@@ -59,9 +59,9 @@ class _Numbers(Collector):
         )
         yield _counter("heartbeats", "Heartbeats that came due by themselves.", numbers.heartbeats)
         yield _counter("links_opened", "Links opened.", numbers.links_opened)
-        yield _labelled("links_refused", "Connections refused at the door.", "code", numbers.links_refused)
-        yield _labelled("goals", "Goals that reached a state.", "state", numbers.goals)
-        yield _labelled("tasks", "Tasks that reached a state.", "state", numbers.tasks)
+        yield _counters("links_refused", "Connections refused at the door.", "code", numbers.links_refused)
+        yield _counters("goals", "Goals that reached a state.", "state", numbers.goals)
+        yield _counters("tasks", "Tasks that reached a state.", "state", numbers.tasks)
         yield _counter(
             "requests_received", "Requests that came, attaches included.", numbers.requests_received
         )
@@ -69,7 +69,7 @@ class _Numbers(Collector):
         yield _counter("requests_accepted", "Requests accepted.", numbers.requests_accepted)
         yield _gauge("requests_running", "Accepted requests being carried out.", numbers.requests_running)
         yield _gauge("requests_queued", "Accepted requests that wait.", numbers.requests_queued)
-        yield _labelled(
+        yield _counters(
             "requests_ended",
             "Accepted requests by outcome.",
             "outcome",
@@ -80,11 +80,11 @@ class _Numbers(Collector):
                 "expired": numbers.requests_expired,
             },
         )
-        yield _labelled("requests_refused", "Requests refused.", "code", numbers.requests_refused)
-        yield _labelled("faults", "Bugs held by a wall.", "wall", numbers.faults)
+        yield _counters("requests_refused", "Requests refused.", "code", numbers.requests_refused)
+        yield _counters("faults", "Bugs held by a wall.", "wall", numbers.faults)
         yield _counter("outbox_drops", "Links closed because their outbox was full.", numbers.outbox_drops)
         yield _counter("log_drops", "Log lines lost.", numbers.log_drops)
-        yield _labelled(
+        yield _counters(
             "drops",
             "What was not told one by one, by kind.",
             "kind",
@@ -124,21 +124,21 @@ def _gauge(name: str, text: str, value: float) -> Metric:
     return GaugeMetricFamily(f"spiderwebd_{name}", text, value=value)
 
 
-def _gauges(name: str, text: str, label: str, values: Mapping[str, float]) -> Metric:
-    family = GaugeMetricFamily(f"spiderwebd_{name}", text, labels=[label])
-    for value, figure in sorted(values.items()):
-        family.add_metric([value], figure)
-    return family
-
-
 def _counter(name: str, text: str, value: float) -> Metric:
     return CounterMetricFamily(f"spiderwebd_{name}", text, value=value)
 
 
-def _labelled(name: str, text: str, label: str, values: dict[str, int]) -> Metric:
-    family = CounterMetricFamily(f"spiderwebd_{name}", text, labels=[label])
-    for value, count in sorted(values.items()):
-        family.add_metric([value], count)
+def _gauges(name: str, text: str, label: str, values: Mapping[str, float]) -> Metric:
+    return _filled(GaugeMetricFamily(f"spiderwebd_{name}", text, labels=[label]), values)
+
+
+def _counters(name: str, text: str, label: str, values: Mapping[str, float]) -> Metric:
+    return _filled(CounterMetricFamily(f"spiderwebd_{name}", text, labels=[label]), values)
+
+
+def _filled(family: GaugeMetricFamily | CounterMetricFamily, values: Mapping[str, float]) -> Metric:
+    for label, figure in sorted(values.items()):
+        family.add_metric([label], figure)
     return family
 
 

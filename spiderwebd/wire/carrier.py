@@ -12,6 +12,6 @@ def link_on(stream: trio.abc.Stream, peer: Peer, limits: LinkLimits) -> Link:
     """Return a link on a stream that stands before its checked upgrade request."""
     if limits.fast:
         return Link(stream, peer, limits)
-    from spiderwebd.wire.plain import PlainLink  # its libraries are a tenth of what starting takes
+    from spiderwebd.wire.plain import PlainLink  # its libraries need not be there to be ready
 
     return PlainLink(stream, peer, limits)

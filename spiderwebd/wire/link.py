@@ -91,6 +91,7 @@ class Link:
         self._ran = False
         self._ping_due = False
         self._discarding = False
+        """Whether what waits is not to be sent any more."""
         self._fault: Exception | None = None
 
     @property
@@ -251,10 +252,6 @@ class Link:
         await writer.say(close_frame(end.code, end.reason))
         if not alone:
             await reader.await_close()
-
-    def _cut_short(self) -> bool:
-        """Whether what waits is not to be sent any more."""
-        return self._discarding
 
     def _begin_end(self, end: LinkEnd, *, flush: bool) -> LinkEnd:
         if self.end is not None:

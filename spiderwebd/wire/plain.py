@@ -109,6 +109,10 @@ class PlainLink(Link):
             self.fail(fault)
         talk.cancel(reason=f"{self.id} has nothing left to send")
 
+    def _cut_short(self) -> bool:
+        # A method, since it changes while a frame is being sent: a type checker would take a field as it was.
+        return self._discarding
+
     async def _say_goodbye(self, websocket: Any, stream: LinkStream, end: LinkEnd, *, alone: bool) -> None:
         """Send the close frame if the stream is whole and none was sent, and await the answer."""
         await trio.lowlevel.checkpoint()

@@ -12,32 +12,19 @@ from spiderwebd.core.word_cache import LETTERS_KEPT, WORDS_KEPT, word_cache
 LONG = 2_000
 
 
-def test_a_word_is_judged_once() -> None:
-    """The second time it is remembered, with its own answer."""
+def test_a_word_is_judged_once_and_a_long_one_each_time() -> None:
+    """Each with its own answer; a letter beyond the bound is too long."""
     asked: list[str] = []
 
     @word_cache
-    def judge(word: str) -> int:
+    def judge(word: str) -> str:
         asked.append(word)
-        return len(word)
+        return word.upper()
 
-    assert [judge(word) for word in ("tea", "cup", "tea", "cup")] == [3, 3, 3, 3]
-    assert asked == ["tea", "cup"]
-
-
-def test_a_long_one_is_judged_each_time() -> None:
-    """From one letter beyond the bound on."""
-    asked: list[str] = []
-
-    @word_cache
-    def judge(word: str) -> int:
-        asked.append(word)
-        return len(word)
-
+    words = ["tea", "x" * LETTERS_KEPT, "y" * (LETTERS_KEPT + 1)]
     for _ in range(2):
-        assert judge("x" * LETTERS_KEPT) == LETTERS_KEPT
-        assert judge("x" * (LETTERS_KEPT + 1)) == LETTERS_KEPT + 1
-    assert len(asked) == 3
+        assert [judge(word) for word in words] == [word.upper() for word in words]
+    assert asked == [*words, words[-1]]
 
 
 @pytest.mark.parametrize("judge", [ranking.index_word, compaction._droppable, compaction._is_name])

@@ -8,7 +8,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -149,6 +149,13 @@ def _filled(path: Path, rows: int = 2_000) -> Path:
     return path
 
 
+def _rows(path: Path) -> int:
+    """Count the rows of such a database."""
+    with closing(sqlite3.connect(path)) as connection:
+        count: int = connection.execute("SELECT count(*) FROM t").fetchone()[0]
+    return count
+
+
 @pytest.mark.parametrize("moment", ["copying", "whole"])
 def test_what_a_killed_backup_left_is_replaced(tmp_path: Path, moment: str) -> None:
     """After SIGKILL amid a backup the next one to the same name succeeds and takes the remains away."""
@@ -164,9 +171,7 @@ def test_what_a_killed_backup_left_is_replaced(tmp_path: Path, moment: str) -> N
         (folder / f"copy.db.partial{suffix}").write_bytes(b"of the dead")
     assert backup(source, target) > 2_000
     assert os.listdir(folder) == ["copy.db"]
-    connection = sqlite3.connect(target)
-    assert connection.execute("SELECT count(*) FROM t").fetchone() == (2_000,)
-    connection.close()
+    assert _rows(target) == 2_000
 
 
 def test_remains_that_share_their_file_with_a_good_backup_do_not_harm_it(tmp_path: Path) -> None:
@@ -193,6 +198,4 @@ def test_second_backup_to_a_name_is_refused_while_the_first_runs(tmp_path: Path,
         process.communicate(timeout=60)
         assert process.returncode == 0
     assert sorted(os.listdir(folder)) == ["copy.db", "other.db"]
-    connection = sqlite3.connect(target)
-    assert connection.execute("SELECT count(*) FROM t").fetchone() == (2_000,)
-    connection.close()
+    assert _rows(target) == 2_000
