@@ -163,10 +163,7 @@ class Limits(Section):
     message_bytes: int = _count(4_096, 1, 1_048_576, "UTF-8 bytes of the text of a chat, goal or memory.")
     inbox: int = _count(64, 1, 65_536, "Requests waiting in one session.")
     inbox_seconds: float = _seconds(
-        5,
-        0.01,
-        300,
-        "Seconds in which a session has to take a request in; after that it is refused.",
+        5, 0.01, 300, "Seconds in which a session has to take a request in; after that it is refused."
     )
     chats_queued: int = _count(64, 1, 4_096, "Messages of one session that wait for their answers.")
     outbox_frames: int = _count(1_024, 16, 1_048_576, "Frames waiting for one link before it is closed.")

@@ -342,7 +342,7 @@ class Daemon:
         self._report.ready([endpoint.address for endpoint in endpoints])
 
     def _metrics_text(self) -> bytes:
-        from spiderwebd.exposition import render  # with its library, a twentieth of what starting takes
+        from spiderwebd.exposition import render  # its library need not be there to be ready
 
         return render(self.metrics)
 

@@ -149,7 +149,8 @@ _HIGHEST_IDF = 6.0
 _IDF_A_LETTER = 0.6
 
 _DIGIT = re.compile(r"\d")
-_SENTENCE_END = re.compile(r"(?<=[.!?…])[\"')\]”’]*\s+|(?<=[。！？])|\n+")  # noqa: RUF001 - full-width marks end sentences too
+_SENTENCE_END = re.compile(r"(?<=[.!?…])[\"')\]\u201d\u2019]*\s+|(?<=[\u3002\uff01\uff1f])|\n+")
+"""The last three are the full-width marks of Chinese and Japanese, behind which no space stands."""
 _ABBREVIATION = re.compile(r"(?:\b(?i:dr|mr|mrs|ms|prof|vs|approx|e\.g|i\.e)|\b[A-Z])\.$")
 
 

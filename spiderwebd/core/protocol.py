@@ -89,7 +89,7 @@ class Resume(BaseModel):
 
     model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
 
-    sessionKey: str = Field(max_length=256)  # noqa: N815 - wire name
+    sessionKey: str = Field(max_length=256)
     after: int | None = Field(default=None, ge=0, lt=2**63)
 
 
@@ -127,7 +127,7 @@ class ChatSend(ClientFrame):
     type: Literal["chat.send", "session.send"]
     content: Text = None
     text: Text = None
-    pauseBefore: int | None = Field(default=None, ge=1)  # noqa: N815 - wire name
+    pauseBefore: int | None = Field(default=None, ge=1)
 
     @property
     def said(self) -> str | None:
@@ -178,14 +178,14 @@ class MemoryLoad(ClientFrame):
     """One memory by id, brought back into RAM when it had left."""
 
     type: Literal["memory.load"]
-    memoryId: MemoryId  # noqa: N815 - wire name
+    memoryId: MemoryId
 
 
 class MemoryUpdate(ClientFrame):
     """Revises the text of a memory; the old version is kept."""
 
     type: Literal["memory.update"]
-    memoryId: MemoryId  # noqa: N815 - wire name
+    memoryId: MemoryId
     content: str
 
 
@@ -193,14 +193,14 @@ class MemoryEvict(ClientFrame):
     """Takes a memory (default: the oldest) out of RAM; its text stays in the LTM."""
 
     type: Literal["memory.evict"]
-    memoryId: MemoryId | None = None  # noqa: N815 - wire name
+    memoryId: MemoryId | None = None
 
 
 class MemorySummarize(ClientFrame):
     """Replaces a memory (default: the oldest) in RAM by a summary that names it."""
 
     type: Literal["memory.summarize"]
-    memoryId: MemoryId | None = None  # noqa: N815 - wire name
+    memoryId: MemoryId | None = None
 
 
 class MemoryRecall(ClientFrame):
@@ -220,8 +220,8 @@ class MemoryQuery(ClientFrame):
     include_archived: Flag = True
     kind: str | None = None
     topic: str | None = None
-    memoryId: MemoryId | None = None  # noqa: N815 - wire name
-    memoryIds: Annotated[list[MemoryId], Field(max_length=1024), OrDefault] = []  # noqa: N815 - wire name
+    memoryId: MemoryId | None = None
+    memoryIds: Annotated[list[MemoryId], Field(max_length=1024), OrDefault] = []
     search: str | None = Field(default=None, max_length=4096)
     scope: Annotated[Literal["session", "agent", "all"], OrDefault] = "session"
 
@@ -234,8 +234,8 @@ class AgentControl(ClientFrame):
     goal: Text = None
     content: Text = None
     text: Text = None
-    goalId: int | None = None  # noqa: N815 - wire name
-    pauseBefore: int | None = Field(default=None, ge=1)  # noqa: N815 - wire name
+    goalId: int | None = None
+    pauseBefore: int | None = Field(default=None, ge=1)
 
 
 class AgentHeartbeat(ClientFrame):

@@ -30,7 +30,7 @@ def fall(microseconds: int) -> None:
     """End this process by SIGKILL after so long, whatever its other threads do."""
 
     def wait() -> None:
-        time.sleep(microseconds / 1e6)
+        time.sleep(microseconds / 1e6)  # the random moment of the kill itself
         os.kill(os.getpid(), signal.SIGKILL)
 
     threading.Thread(target=wait, daemon=True).start()

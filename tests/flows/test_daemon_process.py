@@ -60,14 +60,14 @@ def test_a_daemon_that_cannot_start_says_why(tmp_path: Path) -> None:
         ("print('hello')", "no JSON"),
         ("print('{}')", "not the ready line"),
         ("raise SystemExit(3)", "status 3"),
-        ("import time; time.sleep(60)", "not ready in time"),
+        ("import signal; signal.pause()", "not ready in time"),
     ],
 )
 def test_something_else_is_no_daemon(tmp_path: Path, program: str, said: str) -> None:
     """A program that does not say it is ready fails the start, within its deadline."""
     daemon = DaemonProcess(tmp_path, command=[sys.executable, "-c", program])
     with pytest.raises(DaemonFailed, match=said):
-        daemon.start(timeout=1.5 if "sleep" in program else PATIENCE)
+        daemon.start(timeout=1.5 if "pause" in program else PATIENCE)
     assert not daemon.running
 
 

@@ -81,10 +81,10 @@ class Loyal:
                 await self._visit()
             except ShedError as shed:
                 self.account.shed[str(shed)] += 1
-                await trio.sleep(shed.seconds)
+                await trio.sleep(shed.seconds)  # as the daemon asked
             except (EndedError, OSError, trio.TooSlowError) as end:
                 self.account.shed[str(end) or type(end).__name__] += 1
-                await trio.sleep(RETURN_SECONDS)
+                await trio.sleep(RETURN_SECONDS)  # as a good client waits before it reconnects
 
     async def _visit(self) -> None:
         after = None if self.key is None else len(self.story)
@@ -118,7 +118,7 @@ class Loyal:
                     self.open[frame["id"]] = Request(frame, trio.current_time())
                 await peer.send(*fresh)
             await self.moved.wait()
-            await trio.sleep(PAUSE_SECONDS)
+            await trio.sleep(PAUSE_SECONDS)  # sets the pace: this client is polite
 
     def _request(self) -> Frame:
         name = f"r{self.number}-{next(self._ids)}"
@@ -219,6 +219,6 @@ class Bystander:
                     name = f"p{number}"
                     sent[name] = trio.current_time()
                     await peer.send({"type": "ping", "id": name})
-                    await trio.sleep(self.period)
+                    await trio.sleep(self.period)  # sets the pace of its pings
         finally:
             await trio.aclose_forcefully(peer.stream)

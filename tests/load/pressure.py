@@ -76,7 +76,7 @@ class Pressure:
         deadline = trio.current_time() + PATIENCE
         while not holds():
             assert trio.current_time() < deadline, f"it never came to this: {what}; {self.account}"
-            await trio.sleep(0.02)
+            await trio.sleep(0.02)  # what holds is counted by many clients, none of which knows it
 
     async def pressed(self) -> None:
         """Wait until queues are full: everybody is refused something, and everybody's work goes on."""

@@ -132,7 +132,7 @@ async def test_stopped_for_ten_seconds(tmp_path: Path) -> None:
         async with pressure(daemon) as pressing:
             bystander = await pressing.beside()
             daemon.send_signal(signal.SIGSTOP)
-            await trio.sleep(10)
+            await trio.sleep(10)  # the fault itself: it lasts so long
             pongs, done = bystander.pings.total, pressing.account.outcomes.total()
             daemon.send_signal(signal.SIGCONT)
             await pressing.until(lambda: bystander.pings.total > pongs + 100, "answers again")
