@@ -29,7 +29,17 @@ class RecordsRefusedError(Exception):
 class Commits:
     """The order of one session's steps. Used by its loop alone."""
 
-    __slots__ = ("_broken", "_fail", "_held", "_requests", "_show", "_writer", "in_flight", "saved")
+    __slots__ = (
+        "_broken",
+        "_closed",
+        "_fail",
+        "_held",
+        "_requests",
+        "_show",
+        "_writer",
+        "in_flight",
+        "saved",
+    )
 
     def __init__(
         self,
@@ -47,6 +57,7 @@ class Commits:
         self._fail = fail
         self._held: deque[Step] = deque()
         self._broken = False
+        self._closed = False
         self._requests = 0
         self.in_flight = 0
         """Steps handed over and not yet shown, held ones included."""
@@ -121,6 +132,17 @@ class Commits:
         await self._writer.settled()
         return self._writer.degraded is None and not self._held
 
+    def close(self) -> None:
+        """Take no more steps; those in flight are still shown, and then the session is let go."""
+        self._closed = True
+        self.in_flight -= len(self._held)
+        self._held.clear()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        if self._closed and not self.in_flight:
+            self._show, self._fail = _not_shown, _not_failed
+
     async def _submit(self, step: Step) -> bool:
         try:
             await self._writer.submit(step.records, partial(self._shown, step))
@@ -132,16 +154,26 @@ class Commits:
         # The store calls this, outside of every task: a bug here must reach this session's wall.
         self.in_flight -= 1
         self._requests -= step.requests
-        if self._broken:
-            return
         try:
+            if self._broken:
+                return
             if step.records and not durable and self._writer.degraded is None:
                 raise RecordsRefusedError("the store refused the records of a step; its log line says why")
             self._show(step, durable)
         except Exception as error:
             self._broken = True
             self._fail(error)
+        finally:
+            self._let_go()
 
 
 def _nothing(durable: bool) -> None:
     """Nobody waits for the row alone."""
+
+
+def _not_shown(step: Step, durable: bool) -> None:
+    """Nothing is in flight of a session that has ended."""
+
+
+def _not_failed(error: BaseException) -> None:
+    """Nothing is in flight of a session that has ended."""

@@ -16,11 +16,12 @@ class Inbox(Generic[Item]):
     Results are bounded by the work that may run, so `put` needs no bound of its own.
     """
 
-    __slots__ = ("_items", "_limit", "_offered", "_room", "_since", "_wake", "waited")
+    __slots__ = ("_closed", "_items", "_limit", "_offered", "_room", "_since", "_wake", "waited")
 
     def __init__(self, limit: int) -> None:
         """Take at most `limit` offered items at a time; more is refused, and the caller says so."""
         self._items: deque[Item] = deque()
+        self._closed = False
         self._limit = limit
         self._offered = 0
         self._since = 0.0
@@ -48,6 +49,8 @@ class Inbox(Generic[Item]):
 
     def add(self, item: Item) -> None:
         """Add the result of something the session started, or a tick of a sweep; `wake` must follow."""
+        if self._closed:
+            return
         if not self._items:
             self._since = trio.current_time()
         self._items.append(item)
@@ -56,6 +59,11 @@ class Inbox(Generic[Item]):
         """Add an item and let it be taken at once."""
         self.add(item)
         self.wake()
+
+    def close(self) -> None:
+        """Forget what waits, and all that comes: nobody takes it any more."""
+        self._closed = True
+        self._items.clear()
 
     def wake(self) -> None:
         """Let whoever waits in `take` come to what is there."""

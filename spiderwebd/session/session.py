@@ -7,6 +7,7 @@ records to the store and is done; frames, replies and new work wait in `_show`, 
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from functools import partial
 
@@ -77,12 +78,15 @@ class Session:
         """Set when the nursery is closed; the rows may be read by the next life."""
         self._inbox: Inbox[Event] = Inbox(house.inbox_limit)
         self._commits = Commits(house.writer, self._show, self.fail, state.record())
-        self._errands = Errands(self)
+        # Its parts hold it weakly: an ended session is freed at once, and never waits for the collector,
+        # which has been told to come rarely. They only work while `run` does, and that holds it.
+        this: Session = weakref.proxy(self)
+        self._errands = Errands(this)
         self.tally = Tally(house.metrics, state, taken_over=taken_over)
         """What it adds to the daemon's numbers."""
         state.count_share()
-        self._running = Running(self)
-        self._watching = Watching(self)
+        self._running = Running(this)
+        self._watching = Watching(this)
         self._ticking: set[str] = set()
         self._resting: trio.Event | None = None
         self._nursery: trio.Nursery | None = None
@@ -123,6 +127,8 @@ class Session:
             self.state.share.set(0, 0)
             self.house.attentive.pop(self.key, None)
             self.tally.close(self._ending_code, self._commits.requests_to_show)
+            self._inbox.close()
+            self._commits.close()
             self._stir()
             self.ended.set()
 

@@ -227,6 +227,7 @@ class Link:
                 if self.end is None:
                     self._begin_end(_how_the_peer_ended(reader), flush=False)
         finally:
+            reader.shut()
             writer.shut()
 
     def _going_on(self) -> bool:

@@ -111,6 +111,13 @@ class MessageReader:
                 break
             self._hand_on(await self._next_events(), nursery)
 
+    def shut(self) -> None:
+        """Hand on nothing more, because `run` has ended.
+
+        To keep the callbacks would keep their link until the collector comes, which is rarely.
+        """
+        self._receive, self._going_on, self._fault = _drop, _over, _ignore
+
     async def await_close(self) -> None:
         """Read and throw away until the peer's close frame; the caller owns the deadline."""
         await trio.lowlevel.checkpoint()
@@ -204,3 +211,15 @@ class MessageReader:
         finally:
             self._writer.release()
         return None
+
+
+def _drop(text: str) -> None:
+    """Nobody takes messages of a link that has ended."""
+
+
+def _over() -> bool:
+    return False
+
+
+def _ignore(fault: Exception) -> None:
+    """Nobody is told of faults of a link that has ended."""

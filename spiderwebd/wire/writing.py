@@ -123,8 +123,10 @@ class FrameWriter:
         self._ping_due = False
 
     def shut(self) -> None:
-        """Write nothing more by itself, because the nursery of `open` has ended."""
+        """Write nothing more by itself, because the nursery of `open` has ended; call nobody any more."""
         self._nursery = None
+        self._finished = _nobody_waits
+        self._fault = _nobody_cares
 
     def flush(self) -> None:
         """Write what the socket takes at once, and see to the rest."""
@@ -222,3 +224,11 @@ class FrameWriter:
                 self._write_some(self._socket)
             if self._sent == len(self._batch):
                 return
+
+
+def _nobody_waits() -> None:
+    """The link has ended. To keep its methods would keep it until the collector comes, which is rarely."""
+
+
+def _nobody_cares(fault: Exception) -> None:
+    """As `_nobody_waits`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from pathlib import Path
 
 import trio
@@ -9,7 +10,8 @@ import trio.testing
 
 from spiderwebd.core.codes import Close, StorageUnavailable
 from spiderwebd.core.records import Record
-from spiderwebd.session.commits import RecordsRefusedError
+from spiderwebd.core.state import Step
+from spiderwebd.session.commits import Commits, RecordsRefusedError
 from spiderwebd.store.writer import Then, Writer
 from tests.session.household import HeldDesk, LateRunner, key_of, open_household
 
@@ -151,3 +153,43 @@ async def test_what_waits_for_a_full_disk_is_bounded(
         writer.full = False
         await link.until(lambda frame: frame.get("request") == "p3")
         assert [frame["request"] for frame in link.of_type("agent.state")] == ["p0", "p1", "p2", "p3"]
+
+
+class Watcher:
+    """Who is shown a session's steps."""
+
+    def __init__(self) -> None:
+        self.shown: list[bool] = []
+
+    def show(self, step: Step, durable: bool) -> None:
+        """Take note."""
+        self.shown.append(durable)
+
+    def fail(self, error: BaseException) -> None:
+        """Nothing fails here."""
+        raise error
+
+
+async def test_who_has_closed_is_let_go_when_the_last_step_is_shown(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    """What the store took before the end is shown, and then nothing holds the one it was shown to."""
+    runner = LateRunner()
+    async with open_household(tmp_path, runner=runner) as household:
+        link = await household.attach()
+        assert link.session is not None
+        state = link.session.state
+        watcher = Watcher()
+        shown = watcher.shown
+        commits = Commits(household.store.writer, watcher.show, watcher.fail, state.record())
+        runner.held = True
+        step = Step(state, 1)
+        step.journal({"type": "session.note", "message": "the last", "request": "r"})
+        assert commits.take_nowait(step)
+        commits.close()
+        left = weakref.ref(watcher)
+        del watcher
+        assert left() is not None
+        runner.release()
+        await trio.testing.wait_all_tasks_blocked()
+        assert (shown, left()) == ([True], None)

@@ -89,3 +89,14 @@ async def test_a_cancelled_taker_loses_nothing() -> None:
         await inbox.take()
     inbox.put(7)
     assert await inbox.take() == [7]
+
+
+async def test_a_closed_inbox_holds_nothing() -> None:
+    """Once closed it forgets what waits and takes in nothing more."""
+    inbox: Inbox[int] = Inbox(1)
+    inbox.put(1)
+    inbox.close()
+    inbox.put(2)
+    assert len(inbox) == 0
+    assert inbox.oldest_seconds == 0
+    await trio.lowlevel.checkpoint()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import sqlite3
+import weakref
 from pathlib import Path
 
 import pytest
@@ -513,3 +515,27 @@ async def test_retention_is_noted_by_the_sessions_it_concerns(
             ("prune", "pruned", 1)
         ]
         assert not [frame for frame in one.frames if frame["type"] == "memory.event"]
+
+
+async def test_a_session_that_fell_asleep_is_freed_without_the_collector(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    """The collector comes rarely, by design; what sessions hold must not wait for it."""
+    async with open_household(tmp_path) as household:
+        link = await household.attach()
+        await link.ask("agent.control", action="watch")
+        await link.ask("memory.create", content="tea is green")
+        await link.ask("memory.query", topic="tea")
+        await link.answer("chat.send", "q", content="which tea?")
+        await link.answer("chat.send", "g", content=f"/goal {GOAL}")
+        gc.collect()
+        gc.disable()
+        try:
+            assert link.session is not None
+            session = weakref.ref(link.session)
+            await hibernate(household, link)
+            link.session = None
+            await trio.testing.wait_all_tasks_blocked()
+            assert session() is None, gc.get_referrers(session())
+        finally:
+            gc.enable()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -18,9 +19,9 @@ from spiderwebd.clock import SystemClock
 from spiderwebd.core.codes import Close
 from spiderwebd.store.runner import ThreadRunner
 from spiderwebd.tokens import Principal
-from spiderwebd.wire.conversation import Reception
+from spiderwebd.wire.conversation import Conversation, Reception
 from spiderwebd.wire.keepalive import KeepaliveSweep
-from spiderwebd.wire.link import LinkEnd, LinkLimits
+from spiderwebd.wire.link import Link, LinkEnd, LinkLimits
 from tests.session.household import HeldDesk, Household, LateRunner, open_household
 from tests.wire.loopback import (
     CLOSE,
@@ -401,3 +402,31 @@ async def test_a_link_that_vanishes_while_it_attaches_leaves_nothing(tmp_path: P
         await front.until_ended(1)
         assert front.reception.open_links == {}
         assert all(session.quiet for session in front.household.registry.awake.values())
+
+
+@pytest.fixture
+def without_collector() -> Iterator[None]:
+    """Keep the cycle collector away: what is freed is freed because nothing holds it."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("without_collector")
+@pytest.mark.parametrize("how", ["close", "vanish", "breach", "unknown"])
+async def test_an_ended_link_is_freed_without_the_collector(tmp_path: Path, how: str) -> None:
+    """The collector comes rarely, by design; thousands of links that were there must not wait for it."""
+    async with open_front(tmp_path) as front:
+        client = await (front.unknown() if how == "unknown" else front.known())
+        await say(client, "ping", id="p")
+        assert (await hear(client))["type"] == ("error" if how == "unknown" else "session.ack")
+        if how == "close":
+            await goodbye(client)
+        elif how == "breach":
+            await client.send(frame(TEXT, b"unmasked", masked=False))
+            assert await client.read_close() == Close.PROTOCOL_ERROR
+        await trio.aclose_forcefully(client.stream)
+        await front.until_ended(1)
+        left = [thing for thing in gc.get_objects() if isinstance(thing, (Link, Conversation))]
+        assert not left, [gc.get_referrers(thing) for thing in left]
