@@ -206,7 +206,7 @@ class FrameWriter:
         finally:
             self._writing = False
         if self.stalled or self.broken:
-            self.shut()
+            self._nursery = None  # nothing more can be written
             self._finished()
         elif self._outbox.closed:
             self._finished()
