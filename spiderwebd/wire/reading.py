@@ -1,6 +1,7 @@
-"""The reading side of an open link: bytes from the socket, decoded and handed on in the same task.
+"""The reading side of an open link: bytes from the socket, decoded and handed on at once.
 
-No queue and no second task stand between a socket and the callback that takes its messages. Only while
+No queue stands between a socket and the callback that takes its messages, and no task is woken: all plain
+sockets are read by one task for all links (`readiness`), other streams (TLS) by the link's own. Only while
 the callback has to wait does another task wait with it, so that pings are answered meanwhile.
 """
 
@@ -9,12 +10,14 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import trio
 import trio.abc
 
 from spiderwebd.wire.codec import FrameDecoder, FrameEvent, PeerClose, PeerPing
 from spiderwebd.wire.framing import FrameLimits
+from spiderwebd.wire.readiness import link_readiness
 from spiderwebd.wire.turn import loop_turn
 from spiderwebd.wire.writing import FrameWriter
 
@@ -44,6 +47,8 @@ class MessageReader:
         "_fault",
         "_going_on",
         "_held",
+        "_nursery",
+        "_paused",
         "_receive",
         "_socket",
         "_transport",
@@ -81,6 +86,8 @@ class MessageReader:
         self._transport = transport
         self._socket = transport.socket if isinstance(transport, trio.SocketStream) else None
         self._held = held
+        self._nursery: trio.Nursery | None = None
+        self._paused = trio.Event()
         self._turn = loop_turn()
         self._writer = writer
         self._receive = receive
@@ -100,16 +107,48 @@ class MessageReader:
         `nursery` gets a task while `receive` waits.
         """
         await trio.lowlevel.checkpoint()
+        self._nursery = nursery
         if self._held:
             held, self._held = self._held, b""
-            self._hand_on(self.meter.feed(held, self.heard_at), nursery)
+            self._hand_on(self.meter.feed(held, self.heard_at))
         while self._going_on():
-            if self._backlog is not None and (self.ended or len(self._backlog) >= READ_AHEAD):
+            if self._backlog is not None and (self.ended or self._full):
                 self._caught_up = trio.Event()
                 await self._caught_up.wait()
             if self.ended:
                 break
-            self._hand_on(await self._next_events(), nursery)
+            if self._socket is None:
+                self._hand_on(await self._next_events())
+            else:
+                await self._read_on(self._socket)
+
+    @property
+    def _full(self) -> bool:
+        """Whether so much waits for the callback that the peer has to be held back."""
+        return self._backlog is not None and len(self._backlog) >= READ_AHEAD
+
+    async def _read_on(self, socket: trio.socket.SocketType) -> None:
+        """Let the task of all links read, until there is something to decide."""
+        self._paused = trio.Event()
+        descriptor = socket.fileno()
+        with link_readiness().watching(descriptor, partial(self._readable, descriptor)):
+            await self._paused.wait()
+
+    def _readable(self, descriptor: int) -> None:
+        if self._paused.is_set():
+            return  # the link's own task has not come to it yet
+        try:
+            data = os.read(descriptor, self._room)
+        except BlockingIOError:
+            return  # woken for nothing
+        except OSError:
+            data = b""
+        try:
+            self._hand_on(self._take(data))
+        except Exception as fault:  # nobody but this link is to pay for it
+            self._fault(fault)
+        if self.ended or self._full or not self._going_on():
+            self._paused.set()
 
     def shut(self) -> None:
         """Hand on nothing more, because `run` has ended.
@@ -131,9 +170,16 @@ class MessageReader:
             data = await self._read()
         except (trio.BrokenResourceError, trio.ClosedResourceError, OSError):
             data = b""
+        return self._take(data)
+
+    def _take(self, data: bytes) -> list[FrameEvent]:
         self.heard_at = trio.current_time()
         self.peer_gone = not data
         return self.meter.feed(data, self.heard_at)
+
+    @property
+    def _room(self) -> int:
+        return RECEIVE_BYTES if self.meter.inside else SMALL_BYTES
 
     async def _read(self) -> bytes:
         if self._socket is None:
@@ -141,23 +187,22 @@ class MessageReader:
         while True:
             # To try first, as a SocketStream does, would fail nearly always: a call for nothing.
             await trio.lowlevel.wait_readable(self._socket)
-            size = RECEIVE_BYTES if self.meter.inside else SMALL_BYTES
             try:
-                return os.read(self._socket.fileno(), size)
+                return os.read(self._socket.fileno(), self._room)
             except BlockingIOError:
                 continue  # woken for nothing
 
-    def _hand_on(self, events: list[FrameEvent], nursery: trio.Nursery) -> None:
+    def _hand_on(self, events: list[FrameEvent]) -> None:
         if len(events) < 2:
-            self._hand_on_each(events, nursery)
+            self._hand_on_each(events)
             return
         self._writer.hold()  # so that the answers go out in one write
         try:
-            self._hand_on_each(events, nursery)
+            self._hand_on_each(events)
         finally:
             self._writer.release()
 
-    def _hand_on_each(self, events: list[FrameEvent], nursery: trio.Nursery) -> None:
+    def _hand_on_each(self, events: list[FrameEvent]) -> None:
         handed = 0
         for event in events:
             if isinstance(event, PeerPing):
@@ -175,9 +220,9 @@ class MessageReader:
                 handed += 1
                 if waiting is None and event is not events[-1] and handed >= self._turn.burst:
                     waiting = _others_first()
-                if waiting is not None:
+                if waiting is not None and self._nursery is not None:
                     self._backlog = deque()
-                    nursery.start_soon(self._receive_waiting, waiting, name="link receive")
+                    self._nursery.start_soon(self._receive_waiting, waiting, name="link receive")
 
     async def _receive_waiting(self, waiting: Awaitable[None]) -> None:
         """Wait with the callback, and hand on what came meanwhile."""
