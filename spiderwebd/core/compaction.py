@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from math import floor
 
 from spiderwebd.core.change import Change
@@ -48,18 +49,24 @@ class Thresholds:
 
     def entries(self, budget: Budget) -> int:
         """Active entries that may stand; 1 when the budget has fewer than four."""
-        return 1 if budget.max_entries < 4 else max(1, floor(budget.max_entries * self.entry_ratio))
+        return _entries(budget.max_entries, self.entry_ratio)
 
     def bytes(self, budget: Budget) -> int:
         """Active bytes that may stand."""
         return floor(budget.byte_limit * self.byte_ratio)
 
 
+@cache  # asked several times a message, for the few limits there ever are
+def _entries(most: int, ratio: float) -> int:
+    return 1 if most < 4 else max(1, floor(most * ratio))
+
+
 def due(ram: Ram, thresholds: Thresholds) -> bool:
     """Whether the oldest entry should be summarised; never the only one, however long it is."""
-    if ram.active_count > thresholds.entries(ram.budget):
+    active = ram.active_count
+    if active > thresholds.entries(ram.budget):
         return True
-    return ram.active_count > 1 and ram.active_bytes > thresholds.bytes(ram.budget)
+    return active > 1 and ram.active_bytes > thresholds.bytes(ram.budget)
 
 
 def steps(

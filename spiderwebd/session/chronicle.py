@@ -6,20 +6,26 @@ stand at debug level, since there is one for every message.
 
 from __future__ import annotations
 
+import logging
+
 from spiderwebd import log
 from spiderwebd.core.records import GoalRecord, RequestRecord, TaskRecord, TaskState
 from spiderwebd.core.state import Step
 
 _LOGGER = log.get_logger(__name__)
+_LEVEL = logging.getLogger(__name__)
+"""Asked first: a line that nobody wants still costs as much as the rest of showing a step."""
 
-TOLD = (GoalRecord, TaskRecord, RequestRecord)
+TOLD = (GoalRecord, TaskRecord)
+TOLD_ALL = (*TOLD, RequestRecord)
 
 
 def tell(step: Step) -> None:
     """Write a line for each goal that was accepted or ended, and for each task that ended."""
     state = step.state
+    told = TOLD_ALL if _LEVEL.isEnabledFor(logging.DEBUG) else TOLD
     for record in step.records:
-        if type(record) not in TOLD:
+        if type(record) not in told:
             continue
         match record:
             case GoalRecord(state=TaskState.QUEUED):
