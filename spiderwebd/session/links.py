@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from spiderwebd.core.codes import Close
@@ -57,6 +59,18 @@ class Links:
         """Forget a link, whether it had joined or not."""
         self._joining.discard(client)
         self._attached.pop(client, None)
+
+    @contextmanager
+    def joined(self) -> Iterator[None]:
+        """Send what is said in the block in one write to each link."""
+        clients = list(self._attached)
+        for client in clients:
+            client.hold()
+        try:
+            yield
+        finally:
+            for client in clients:
+                client.release()
 
     def reply(self, client: Client, text: str) -> None:
         """Send a frame without seq to one link, if it is still here."""

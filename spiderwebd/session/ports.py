@@ -29,6 +29,12 @@ class Client(Protocol):
     def send(self, text: str) -> bool:
         """Queue one frame without waiting; False when the link is ending (it is never skipped)."""
 
+    def hold(self) -> None:
+        """Let frames wait for `release`, to go out in one write."""
+
+    def release(self) -> None:
+        """Write what was held; always called, and without a wait between."""
+
     def close(self, code: Close, reason: str) -> None:
         """Ask for the link to be closed; what is queued before is still sent if it can be."""
 

@@ -335,15 +335,13 @@ class Session:
         self._inbox.put(partial(_raise, error))
 
     def _show(self, step: Step, durable: bool) -> None:
-        links = self.links
         self.tally.count(step)
         chronicle.tell(step)
-        for out in step.outgoing:
-            if out.link is not None:
-                links.reply(out.link, out.text)
-            else:
-                self.committed = out.seq
-                links.tell(out.seq, out.text if durable or not out.acknowledges else not_durable(out.text))
+        if len(step.outgoing) > 1:
+            with self.links.joined():
+                self._tell(step, durable)
+        else:
+            self._tell(step, durable)
         nursery = self._nursery
         if nursery is None or self.over:
             # The rows say what is open, and the next life goes on with it; queries have lost their link.
@@ -356,6 +354,15 @@ class Session:
                 self._running.open_goal(nursery, record.goal_id, record.deadline_ms)
         for start in step.starts:
             self._start(nursery, start)
+
+    def _tell(self, step: Step, durable: bool) -> None:
+        links = self.links
+        for out in step.outgoing:
+            if out.link is not None:
+                links.reply(out.link, out.text)
+            else:
+                self.committed = out.seq
+                links.tell(out.seq, out.text if durable or not out.acknowledges else not_durable(out.text))
 
     def _start(self, nursery: trio.Nursery, start: Start) -> None:
         match start:

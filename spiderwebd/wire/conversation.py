@@ -102,6 +102,14 @@ class Conversation:
         """Queue one frame without waiting; False when the link is ending."""
         return self._link.send(text)
 
+    def hold(self) -> None:
+        """Let frames wait for `release`, to go out together."""
+        self._link.hold()
+
+    def release(self) -> None:
+        """Write the frames that were held."""
+        self._link.release()
+
     def close(self, code: Close, reason: str) -> None:
         """Begin the end of the link."""
         self._link.close(code, reason)

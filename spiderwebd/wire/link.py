@@ -116,6 +116,16 @@ class Link:
         self.close(Close.SLOW_CONSUMER, flush=False)
         return False
 
+    def hold(self) -> None:
+        """Let what is sent wait for `release`, to go out in one write; the caller comes to it at once."""
+        if self._writer is not None:
+            self._writer.hold()
+
+    def release(self) -> None:
+        """Write what was held."""
+        if self._writer is not None:
+            self._writer.release()
+
     def ping(self) -> None:
         """Ask for a websocket ping; never waits. An answer shows in `heard_at`."""
         self.pinged_at = trio.current_time()
@@ -266,7 +276,7 @@ class Link:
         if self._writer is not None:
             if not flush:
                 self._writer.cut()
-            self._writer.release()
+            self._writer.flush()
         return end
 
 

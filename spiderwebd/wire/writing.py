@@ -71,7 +71,7 @@ class FrameWriter:
         self._fault = fault
         self._nursery: trio.Nursery | None = None
         self._writing = False
-        self._held = False
+        self._held = 0
         self._pong: bytes | None = None
         self._ping_due = False
         self._batch = b""
@@ -107,13 +107,14 @@ class FrameWriter:
             self.flush()
 
     def hold(self) -> None:
-        """Let frames wait for `release`, to be joined; the caller comes to it without waiting."""
-        self._held = True
+        """Let frames wait for `release`, to be joined; the caller comes to it without waiting. It nests."""
+        self._held += 1
 
     def release(self) -> None:
-        """Write what was held."""
-        self._held = False
-        self.flush()
+        """Write what was held, unless it is held otherwise too."""
+        self._held -= 1
+        if not self._held:
+            self.flush()
 
     def cut(self) -> None:
         """Write no more than the frame that was begun."""

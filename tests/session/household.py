@@ -83,6 +83,10 @@ class Listener:
         self.closed: tuple[Close, str] | None = None
         self.deaf = False
         """Set to refuse frames, as a link does that is ending."""
+        self.writes: list[int] = []
+        """How many frames went out together, write by write."""
+        self._holds = 0
+        self._held = 0
         self.undrained: trio.Event | None = None
         """Set to an event to hold back whoever waits for this link to have written everything."""
         self.session: Session | None = None
@@ -93,9 +97,25 @@ class Listener:
         if self.deaf:
             return False
         self.frames.append(json.loads(text))
+        self._held += 1
+        self._write()
         self._heard.set()
         self._heard = trio.Event()
         return True
+
+    def hold(self) -> None:
+        """Let frames wait for `release`."""
+        self._holds += 1
+
+    def release(self) -> None:
+        """Note what was held as one write."""
+        self._holds -= 1
+        self._write()
+
+    def _write(self) -> None:
+        if self._held and not self._holds:
+            self.writes.append(self._held)
+            self._held = 0
 
     def close(self, code: Close, reason: str) -> None:
         """Keep the first close."""

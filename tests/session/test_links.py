@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from spiderwebd.core.codes import Close
 from spiderwebd.session.links import Links
 from tests.session.household import Listener
@@ -54,3 +56,20 @@ def test_those_that_join_are_closed_too() -> None:
     links.close_all(Close.INTERNAL, "it failed")
     assert joined.closed == joining.closed == (Close.INTERNAL, "it failed")
     assert len(links) == 0
+
+
+def test_what_one_step_says_goes_out_in_one_write() -> None:
+    """All of a block is joined for each link, also when something in it fails."""
+    links, one, other = Links(), Listener(), Listener()
+    for listener in (one, other):
+        links.expect(listener)
+        links.join(listener, 0)
+    with links.joined():
+        links.tell(1, '{"type":"x","seq":1}')
+        links.reply(one, '{"type":"pong"}')
+        assert one.writes == other.writes == []
+    with pytest.raises(RuntimeError), links.joined():  # noqa: PT012  # the telling is part of it
+        links.tell(2, '{"type":"x","seq":2}')
+        raise RuntimeError("a bug")
+    links.tell(3, '{"type":"x","seq":3}')
+    assert (one.writes, other.writes) == ([2, 1, 1], [1, 1, 1])

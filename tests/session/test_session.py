@@ -9,6 +9,8 @@ import trio
 import trio.testing
 
 from spiderwebd.core.codes import Close
+from spiderwebd.core.ram import Budget
+from spiderwebd.core.state import Rules
 from spiderwebd.session.links import Links
 from tests.session.household import HeldDesk, LateRunner, Listener, key_of, open_household
 
@@ -302,3 +304,17 @@ async def test_a_store_that_does_not_answer_is_said_in_the_state(
             household.house.stalled = stalled
             told = await link.ask("agent.control", action="state")
             assert (told["type"], told["lifecycle"]) == ("agent.state", lifecycle)
+
+
+async def test_the_frames_of_one_step_are_written_together(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    """An acceptance and what comes with it cost a link one write."""
+    async with open_household(tmp_path, rules=Rules(budget=Budget(max_entries=4))) as household:
+        link = await household.attach()
+        for number in range(6):
+            await link.ask("memory.create", content=f"memory {number}")
+        await trio.testing.wait_all_tasks_blocked()
+        kinds = [frame["type"] for frame in link.frames]
+        assert "memory.event" in kinds
+        assert len(link.writes) == len(kinds) - kinds.count("memory.event")

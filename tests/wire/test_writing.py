@@ -122,6 +122,19 @@ async def test_held_frames_go_out_together() -> None:
         pair.writer.release()
 
 
+async def test_frames_that_are_held_twice_wait_for_both() -> None:
+    """What a session joins inside of what the reader joins goes out with the rest."""
+    async with open_pair() as pair:
+        pair.writer.hold()
+        pair.writer.hold()
+        pair.writer.send("inner")
+        pair.writer.release()
+        pair.writer.send("outer")
+        assert pair.arrived() == b""
+        pair.writer.release()
+        assert pair.arrived() == text_frame("inner") + text_frame("outer")
+
+
 async def test_a_peer_that_takes_nothing_is_given_up(autojump_clock: trio.testing.MockClock) -> None:
     """The deadline runs from the write that the socket did not take, and ends the writing for good."""
     async with open_pair(write_seconds=20) as pair:
