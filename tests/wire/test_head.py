@@ -52,6 +52,51 @@ def test_a_head_is_the_same_however_it_is_cut(cuts: list[int]) -> None:
     assert rest == frame(1, b"first") + frame(1, b"second")
 
 
+def _heads() -> st.SearchStrategy[bytes]:
+    """Heads that are ordinary, nearly so, or not at all."""
+    names = st.sampled_from(
+        [b"Host", b"host", b"Upgrade", b"Content-Length", b"Transfer-Encoding", b"X-1", b"", b"a b", b"x\x00"]
+    )
+    values = st.one_of(
+        st.sampled_from([b"h", b" a  b\t", b"", b" ", b"0", b"chunked", b"\xe9", b"a\x0bb", b"a\x00"]),
+        st.binary(max_size=4),
+    )
+    starts = st.sampled_from(
+        [b"GET /a?b HTTP/1.1", b"HEAD / HTTP/1.1", b"POST / HTTP/1.1", b"GET / HTTP/1.0", b"GET  / HTTP/1.1"]
+    )
+    ends = st.sampled_from([b"\r\n", b"\r\n", b"\r\n", b"\n"])
+    lines = st.lists(st.builds(lambda n, v, e: n + b":" + v + e, names, values, ends), max_size=4)
+    rests = st.sampled_from([b"", b"\x81\x00", b"\r\n"])
+    return st.builds(
+        lambda start, end, more, rest: start + end + b"Host: h\r\n" + b"".join(more) + b"\r\n" + rest,
+        starts, ends, lines, rests,
+    )  # fmt: skip
+
+
+@settings(max_examples=300, deadline=None)
+@given(_heads())
+def test_a_head_that_comes_whole_is_read_as_h11_reads_it(data: bytes) -> None:
+    """What is taken apart here, without h11, is what h11 makes of the same bytes."""
+
+    def read(*portions: bytes) -> object:
+        reader = HeadReader(16_384)
+        try:
+            heads = [reader.feed(portion) for portion in portions]
+        except HttpRefused as refused:
+            return refused.status, refused.code, refused.message
+        return next((head for head in heads if head is not None), None)
+
+    # In two portions it is left to h11.
+    assert read(data) == read(data[:1], data[1:])
+
+
+def test_an_ordinary_head_is_read_in_one_pass() -> None:
+    """A value of nothing but spaces that ends badly costs no more than its length."""
+    reader = HeadReader(16_384)
+    with pytest.raises(HttpRefused):
+        reader.feed(b"GET / HTTP/1.1\r\nHost: h\r\nX:" + b" " * 16_000 + b"\x00\r\n\r\n")
+
+
 def test_a_head_that_never_ends_is_refused_at_the_limit() -> None:
     """No more than the limit is ever read."""
     reader = HeadReader(200)
