@@ -349,6 +349,28 @@ async def test_fields_reach_child_tasks(pipe: Pipe) -> None:
     assert second.endswith("outside")
 
 
+def test_fields_last_as_long_as_their_block(pipe: Pipe) -> None:
+    """Inner fields are added to outer ones, take their place, and leave with their block."""
+    log.setup("info", "json", descriptor=pipe.writing)
+    with log.bound(agent="a", goal=1):
+        with log.bound(goal=2, task=3):
+            log.event("ready")
+        log.event("ready", agent="b")
+    log.event("ready")
+    lines = [json.loads(line) for line in pipe.finish().splitlines()]
+    found = [{name: line[name] for name in ("agent", "goal", "task") if name in line} for line in lines]
+    assert found == [{"agent": "a", "goal": 2, "task": 3}, {"agent": "b", "goal": 1}, {}]
+
+
+def test_an_event_below_the_level_is_not_logged(pipe: Pipe) -> None:
+    """Events are filtered as every other line is."""
+    log.setup("error", "json", descriptor=pipe.writing)
+    log.event("attach", agent="a")
+    log.event("session_fault")
+    (line,) = map(json.loads, pipe.finish().splitlines())
+    assert line["event"] == "session_fault"
+
+
 def test_every_operator_event_has_an_id_of_its_own() -> None:
     """The table covers every name; ids are 128 bits, different, priorities are syslog's."""
     assert set(EVENTS) == set(get_args(EventName))
