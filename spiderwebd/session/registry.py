@@ -34,6 +34,10 @@ from spiderwebd.store.retention import Removal
 
 KEY_ALPHABET = string.ascii_letters + string.digits
 KEY_CHARACTERS = 32
+ID_CHARACTERS = 16
+_LETTERS = bytes(ord(KEY_ALPHABET[byte % len(KEY_ALPHABET)]) for byte in range(256))
+_SURPLUS = bytes(range(256 - 256 % len(KEY_ALPHABET), 256))
+"""Bytes that would make some letters likelier than others."""
 RETRY_MS = 1000
 SPEAK_GRACE_MS = 60_000
 """How long past its time a session may still be kept awake for a heartbeat it has to give."""
@@ -43,12 +47,23 @@ FLUSH_SECONDS = 2.0
 
 def fresh_key() -> str:
     """Return a new session key: 32 of [A-Za-z0-9], about 190 bits from the system's generator."""
-    return "".join(secrets.choice(KEY_ALPHABET) for _ in range(KEY_CHARACTERS))
+    return _random_letters(KEY_CHARACTERS)
 
 
 def fresh_id() -> str:
     """Return a request id for a client that gave none: 16 of [A-Za-z0-9]."""
-    return "".join(secrets.choice(KEY_ALPHABET) for _ in range(16))
+    return _random_letters(ID_CHARACTERS)
+
+
+def _random_letters(count: int) -> str:
+    """Return so many letters of KEY_ALPHABET, each as likely as any other.
+
+    Mostly one question to the system's generator, where `secrets.choice` asks one for every letter.
+    """
+    letters = b""
+    while len(letters) < count:
+        letters += secrets.token_bytes(count + count // 4).translate(_LETTERS, _SURPLUS)
+    return letters[:count].decode("ascii")
 
 
 @dataclass(slots=True)
@@ -196,7 +211,7 @@ class Registry:
             # The key is about to be told to a client: it must be on disk first.
             await self.house.writer.submit([state.record()], lambda durable: committed.set())
             await committed.wait()
-            return self._start(state)
+            return self._start(state, new=True)
 
     @contextmanager
     def _place(self) -> Iterator[None]:
@@ -213,11 +228,11 @@ class Registry:
             self._making -= 1
             self._place_free.set()
 
-    def _start(self, state: State) -> Session:
+    def _start(self, state: State, *, new: bool = False) -> Session:
         nursery = self._refuse_if_draining()
         taken_over = state.key in self._unfinished
         self._unfinished.pop(state.key, None)
-        session = Session(state, self.house, taken_over=taken_over)
+        session = Session(state, self.house, taken_over=taken_over, new=new)
         self.awake[state.key] = session
         nursery.start_soon(self._live, session, name=f"session:{state.sid}")
         return session

@@ -57,10 +57,11 @@ Acknowledge = Callable[[Step, int], list[str]]
 class Session:
     """A life: made by the registry, run in its own nursery, outliving every link."""
 
-    def __init__(self, state: State, house: House, *, taken_over: bool = False) -> None:
+    def __init__(self, state: State, house: House, *, taken_over: bool = False, new: bool = False) -> None:
         """Prepare a session that stands on disk as `state` says.
 
-        `taken_over`: what is open in it was accepted by an earlier run of the daemon.
+        `taken_over`: what is open in it was accepted by an earlier run of the daemon. `new`: it has just
+        been made, and there is nothing that it would have to go on with.
         """
         self.state = state
         self.house = house
@@ -90,6 +91,7 @@ class Session:
         self._ticking: set[str] = set()
         self._resting: trio.Event | None = None
         self._nursery: trio.Nursery | None = None
+        self._new = new
         self._stepping = False
         """Whether a step is being made: what it causes here and now waits for the loop."""
 
@@ -112,11 +114,8 @@ class Session:
         try:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
-                for goal in self.state.goals.values():
-                    self._running.open_goal(nursery, goal.goal_id, goal.deadline_ms)
-                self._inbox.put(goals.recover)
-                if self.state.chats:
-                    self._inbox.put(turn.begin_chat)
+                if not self._new:
+                    self._go_on(nursery)
                 try:
                     await self._loop(nursery)
                 finally:
@@ -131,6 +130,14 @@ class Session:
             self._commits.close()
             self._stir()
             self.ended.set()
+
+    def _go_on(self, nursery: trio.Nursery) -> None:
+        """Take up what an earlier life left open."""
+        for goal in self.state.goals.values():
+            self._running.open_goal(nursery, goal.goal_id, goal.deadline_ms)
+        self._inbox.put(goals.recover)
+        if self.state.chats:
+            self._inbox.put(turn.begin_chat)
 
     async def _loop(self, nursery: trio.Nursery) -> None:
         while True:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import gc
+import secrets
 import sqlite3
 import weakref
+from collections import Counter
 from pathlib import Path
 
 import pytest
 import trio
 import trio.testing
 
+from spiderwebd.core import goals
 from spiderwebd.core.codes import Close, Code, Refused
 from spiderwebd.core.ram import Budget
 from spiderwebd.core.state import Rules, State
+from spiderwebd.session import registry
 from spiderwebd.session.registry import KEY_ALPHABET, KEY_CHARACTERS, fresh_id, fresh_key
 from spiderwebd.store.retention import Removal
 from tests.session.household import (
@@ -71,6 +75,29 @@ def test_keys_cannot_be_guessed() -> None:
     assert len(keys) == 1000
     assert all(len(key) == KEY_CHARACTERS and set(key) <= set(KEY_ALPHABET) for key in keys)
     assert len(fresh_id()) == 16
+
+
+def test_every_letter_of_a_key_is_as_likely(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bytes that would favour some letters are left out; when too few are left, more are got."""
+    answers = [b"\xff" * 40, *(bytes(range(start, start + 64)) for start in range(0, 256, 64))]
+    monkeypatch.setattr(secrets, "token_bytes", lambda count: answers.pop(0))
+    assert Counter(registry._random_letters(248)) == dict.fromkeys(KEY_ALPHABET, 4)
+    assert answers == []
+
+
+async def test_only_a_session_with_a_past_goes_on_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A session that has just been made has nothing to recover; one that is woken is looked at."""
+    recovered: list[int] = []
+    monkeypatch.setattr(goals, "recover", lambda step: recovered.append(step.state.sid))
+    async with open_household(tmp_path) as household:
+        listener = await household.attach()
+        assert recovered == []
+        await hibernate(household, listener)
+        again = await household.attach(key_of(listener))
+        assert again.session is not None
+        assert recovered == [again.session.state.sid]
 
 
 async def test_an_idle_session_comes_back_identical(
