@@ -24,7 +24,6 @@ from spiderwebd.house_rules import (
     InForce,
     announced_limits,
     door_rules_of,
-    link_limits_of,
     overload_of,
     rules_of,
 )
@@ -167,7 +166,7 @@ class Daemon:
             registry=registry,
             keepalive=keepalive,
             verify=verify,
-            limits=lambda: link_limits_of(self.settings),
+            limits=lambda: self._in_force.link_limits,
             connect_seconds=settings.limits.connect_seconds,
             on_attach=self._report.attached,
             on_refused=self._report.refused,

@@ -128,9 +128,11 @@ class InForce:
     certificate: Certificate | None = None
     overload: Overload | None = None
     rates: PrincipalRates = field(init=False)
+    link_limits: LinkLimits = field(init=False)
 
     def __post_init__(self) -> None:
         self.rates = principal_rates_of(self.settings)
+        self.link_limits = link_limits_of(self.settings)
 
     @property
     def settings(self) -> Settings:
@@ -147,6 +149,7 @@ class InForce:
             self.certificate.renew(loaded.settings.listen)
         self.loaded = loaded
         self.rates = principal_rates_of(loaded.settings)
+        self.link_limits = link_limits_of(loaded.settings)
         if self.house is not None:
             self.house.rules = rules_of(loaded.settings)
             self.house.announced_limits = announced_limits(loaded.settings)

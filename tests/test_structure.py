@@ -13,7 +13,6 @@ TESTED_ELSEWHERE = {
     "__main__.py": "started by every flow test",
     "cli.py": "tests/flows/test_commands.py runs the real command",
     "daemon.py": "tests/flows runs the real daemon",
-    "house_rules.py": "tests/flows/test_commands.py and tests/test_config.py",
     "client/__main__.py": "started by tests/client",
     "core/records.py": "plain rows, written and read back by tests/store/test_tables.py",
     "log_events.py": "tests/test_log.py and tests/systemd/test_catalog.py",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from http import HTTPStatus
 
 import trio
@@ -165,9 +165,9 @@ class Door:
             return  # Reset between connect and accept.
         arrived = self._arrival()
         try:
-            answer = await self._receive(stream, peer)
+            answer = await self._receive(stream, peer, arrived)
             if isinstance(answer, Admitted):
-                await self._run_link(replace(answer, arrived=arrived))
+                await self._run_link(answer)
                 return
             with trio.move_on_after(self._rules.answer_seconds):
                 await stream.send_all(answer)
@@ -176,13 +176,14 @@ class Door:
         finally:
             arrived()
 
-    async def _receive(self, stream: trio.abc.Stream, peer: Peer) -> bytes | Admitted:
+    async def _receive(
+        self, stream: trio.abc.Stream, peer: Peer, arrived: Callable[[], None]
+    ) -> bytes | Admitted:
         """Read a head and decide. Apart from `_serve`, so that a link does not keep its head alive."""
-        await trio.lowlevel.checkpoint()
         head = None
         try:
             head = await self._read_head(stream)
-            return self._consider(head, peer, stream)
+            return self._consider(head, peer, stream, arrived)
         except _GONE:
             raise
         except HttpRefused as refused:
@@ -219,7 +220,9 @@ class Door:
         message = f"No whole request head came within {self._rules.head_seconds:g} seconds."
         raise HttpRefused(HTTPStatus.REQUEST_TIMEOUT, Code.EXPIRED, message)
 
-    def _consider(self, head: Head, peer: Peer, stream: trio.abc.Stream) -> bytes | Admitted:
+    def _consider(
+        self, head: Head, peer: Peer, stream: trio.abc.Stream, arrived: Callable[[], None]
+    ) -> bytes | Admitted:
         """Decide about a head: an answer to send, or a client to admit. Raises HttpRefused."""
         check_text(head)
         check_origin(head, self._rules.allowed_origins)
@@ -252,6 +255,7 @@ class Door:
             target.session_key,
             target.after,
             principal,
+            arrived,
         )
 
     def _ready(self, head: Head) -> bytes:
@@ -280,7 +284,6 @@ class Door:
         return Principal(f"uid:{peer.uid}", Role.OPERATOR if peer.uid == 0 else Role.USER)
 
     async def _run_link(self, admitted: Admitted) -> None:
-        await trio.lowlevel.checkpoint()
         self.links += 1
         self.answers[HTTPStatus.SWITCHING_PROTOCOLS] += 1
         try:
