@@ -12,9 +12,7 @@ from spiderwebd import log
 from spiderwebd.core.records import GoalRecord, RequestRecord, TaskRecord, TaskState
 from spiderwebd.core.state import Step
 
-_LOGGER = log.get_logger(__name__)
-_LEVEL = logging.getLogger(__name__)
-"""Asked first: a line that nobody wants still costs as much as the rest of showing a step."""
+_LOGGER = logging.getLogger(__name__)
 
 TOLD = (GoalRecord, TaskRecord)
 TOLD_ALL = (*TOLD, RequestRecord)
@@ -23,13 +21,15 @@ TOLD_ALL = (*TOLD, RequestRecord)
 def tell(step: Step) -> None:
     """Write a line for each goal that was accepted or ended, and for each task that ended."""
     state = step.state
-    told = TOLD_ALL if _LEVEL.isEnabledFor(logging.DEBUG) else TOLD
+    told = TOLD_ALL if _LOGGER.isEnabledFor(logging.DEBUG) else TOLD
     for record in step.records:
         if type(record) not in told:
             continue
         match record:
             case GoalRecord(state=TaskState.QUEUED):
-                _LOGGER.info(
+                log.tell(
+                    _LOGGER,
+                    logging.INFO,
                     "a goal was accepted",
                     session=state.key,
                     agent=state.agent,
@@ -38,7 +38,9 @@ def tell(step: Step) -> None:
                     goal=record.goal_id,
                 )
             case GoalRecord() if record.ended_ms is not None:
-                _LOGGER.info(
+                log.tell(
+                    _LOGGER,
+                    logging.INFO,
                     "a goal ended",
                     session=state.key,
                     request=record.request,
@@ -47,7 +49,9 @@ def tell(step: Step) -> None:
                     milliseconds=record.ended_ms - record.created_ms,
                 )
             case TaskRecord() if record.state.ended:
-                _LOGGER.info(
+                log.tell(
+                    _LOGGER,
+                    logging.INFO,
                     "a task ended",
                     session=state.key,
                     request=_request_of(step, record.goal_id),
@@ -59,7 +63,9 @@ def tell(step: Step) -> None:
                     attempt=record.attempts,
                 )
             case RequestRecord():
-                _LOGGER.debug(
+                log.tell(
+                    _LOGGER,
+                    logging.DEBUG,
                     "a request was kept",
                     session=state.key,
                     principal=state.principal,
