@@ -17,8 +17,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -101,14 +100,19 @@ structlog.configure(
 _EVENT_LOGGER = logging.getLogger(f"{ROOT}.events")
 
 
-@contextmanager
-def bound(**fields: object) -> Iterator[None]:
-    """Add fields to every line of this task, and of the tasks it starts meanwhile."""
-    before = _bound.set({**_bound.get(), **fields})
-    try:
-        yield
-    finally:
-        _bound.reset(before)
+class bound:  # noqa: N801  # reads as the verb of a with statement
+    """`with bound(session=..., agent=...):` adds fields to every line of this task and of its children."""
+
+    __slots__ = ("_before", "_fields")
+
+    def __init__(self, **fields: object) -> None:
+        self._fields = fields
+
+    def __enter__(self) -> None:
+        self._before = _bound.set({**_bound.get(), **self._fields})
+
+    def __exit__(self, *raised: object) -> None:
+        _bound.reset(self._before)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +123,7 @@ class _Sink:
     close: Callable[[], None] = lambda: None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Line:
     created: float
     level: str

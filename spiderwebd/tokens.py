@@ -80,6 +80,7 @@ class TokenFile:
     def __init__(self, directory: Path, clock: Clock | None = None) -> None:
         self.path = directory / "tokens.json"
         self.default_path = directory / "token"
+        self._path_text = str(self.path)
         self._directory = directory
         self._clock = clock or SystemClock()
         self._stamp: tuple[int, ...] | None = None
@@ -156,7 +157,7 @@ class TokenFile:
     def _read(self) -> _Document:
         """Return the file's content, read again only if the file is another one than last time."""
         try:
-            stamp = _stamp(self.path.stat())
+            stamp = _stamp(os.stat(self._path_text))  # at every attach; Path.stat costs three times as much
             if stamp == self._stamp:
                 return self._document
             with self.path.open("rb") as file:

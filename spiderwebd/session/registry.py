@@ -11,7 +11,6 @@ import secrets
 import string
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -23,7 +22,7 @@ from spiderwebd.core import limits
 from spiderwebd.core.codes import Close, Code, Refused, SpiderwebError
 from spiderwebd.core.pending import Chat
 from spiderwebd.core.ram import Ram
-from spiderwebd.core.records import RequestState, SessionImage
+from spiderwebd.core.records import RequestState, SessionImage, SessionRecord
 from spiderwebd.core.shares import Share
 from spiderwebd.core.state import State, as_object, revive
 from spiderwebd.core.suggestions import due_at
@@ -167,8 +166,11 @@ class Registry:
                 owner = (image.session.principal, image.session.agent)
                 if principal is not None and owner != (principal, agent):
                     return None
-                with self._place():
+                self._take_place()
+                try:
                     return self._start(await self._revive(image))
+                finally:
+                    self._give_back_place()
         finally:
             if not lock.locked():
                 self._waking.pop(key, None)
@@ -193,7 +195,8 @@ class Registry:
         return revive(image, self.house.rules, beat, chats, self.house.totals)
 
     async def _create(self, principal: str, agent: str) -> Session:
-        with self._place():
+        self._take_place()
+        try:
             now = self.house.clock.wall_ms()
             sid, self._next_sid = self._next_sid, self._next_sid + 1
             state = State(
@@ -209,30 +212,32 @@ class Registry:
             )
             committed = trio.Event()
             # The key is about to be told to a client: it must be on disk first.
-            await self.house.writer.submit([state.record()], lambda durable: committed.set())
+            row = state.record()
+            await self.house.writer.submit([row], lambda durable: committed.set())
             await committed.wait()
-            return self._start(state, new=True)
+            return self._start(state, row)
+        finally:
+            self._give_back_place()
 
-    @contextmanager
-    def _place(self) -> Iterator[None]:
-        """Hold a place for a session on its way; raises Refused when there is none."""
+    def _take_place(self) -> None:
+        """Hold a place for a session on its way, to be given back; raises Refused when there is none."""
         self._refuse_if_draining()
         if len(self.awake) + self._making >= self.limit:
             self._crowded = True
             message = f"{self.limit} sessions are awake; try again later."
             raise limits.SESSIONS.refused(message)
         self._making += 1
-        try:
-            yield
-        finally:
-            self._making -= 1
-            self._place_free.set()
 
-    def _start(self, state: State, *, new: bool = False) -> Session:
+    def _give_back_place(self) -> None:
+        self._making -= 1
+        self._place_free.set()
+
+    def _start(self, state: State, row: SessionRecord | None = None) -> Session:
+        """Let a session live; `row` is the one of a session that has just been made."""
         nursery = self._refuse_if_draining()
         taken_over = state.key in self._unfinished
         self._unfinished.pop(state.key, None)
-        session = Session(state, self.house, taken_over=taken_over, new=new)
+        session = Session(state, self.house, taken_over=taken_over, new_row=row)
         self.awake[state.key] = session
         nursery.start_soon(self._live, session, name=f"session:{state.sid}")
         return session

@@ -31,7 +31,7 @@ from spiderwebd.core.effects import (
 )
 from spiderwebd.core.frames import not_durable
 from spiderwebd.core.protocol import SIGNALS, AnyFrame
-from spiderwebd.core.records import GoalRecord
+from spiderwebd.core.records import GoalRecord, SessionRecord
 from spiderwebd.core.state import State, Step
 from spiderwebd.core.upkeep import keep_within_budget, tell_removal
 from spiderwebd.session import chronicle
@@ -57,11 +57,13 @@ Acknowledge = Callable[[Step, int], list[str]]
 class Session:
     """A life: made by the registry, run in its own nursery, outliving every link."""
 
-    def __init__(self, state: State, house: House, *, taken_over: bool = False, new: bool = False) -> None:
+    def __init__(
+        self, state: State, house: House, *, taken_over: bool = False, new_row: SessionRecord | None = None
+    ) -> None:
         """Prepare a session that stands on disk as `state` says.
 
-        `taken_over`: what is open in it was accepted by an earlier run of the daemon. `new`: it has just
-        been made, and there is nothing that it would have to go on with.
+        `taken_over`: what is open in it was accepted by an earlier run of the daemon. `new_row`: its row,
+        when it has just been made and has nothing to go on with.
         """
         self.state = state
         self.house = house
@@ -78,7 +80,7 @@ class Session:
         self.ended = trio.Event()
         """Set when the nursery is closed; the rows may be read by the next life."""
         self._inbox: Inbox[Event] = Inbox(house.inbox_limit)
-        self._commits = Commits(house.writer, self._show, self.fail, state.record())
+        self._commits = Commits(house.writer, self._show, self.fail, new_row or state.record())
         # Its parts hold it weakly: an ended session is freed at once, and never waits for the collector,
         # which has been told to come rarely. They only work while `run` does, and that holds it.
         this: Session = weakref.proxy(self)
@@ -91,7 +93,7 @@ class Session:
         self._ticking: set[str] = set()
         self._resting: trio.Event | None = None
         self._nursery: trio.Nursery | None = None
-        self._new = new
+        self._new = new_row is not None
         self._stepping = False
         """Whether a step is being made: what it causes here and now waits for the loop."""
 

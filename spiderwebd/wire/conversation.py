@@ -71,13 +71,14 @@ class Reception:
         """Run one link from its upgrade to its end."""
         link = link_on(admitted.stream, admitted.peer, self.limits())
         conversation = Conversation(self, admitted, link)
+        self.keepalive.watch(link)
         try:
-            with self.keepalive.watching(link):
-                if admitted.principal is None:
-                    await conversation.run_unknown()
-                else:
-                    await conversation.run(admitted.principal)
+            if admitted.principal is None:
+                await conversation.run_unknown()
+            else:
+                await conversation.run(admitted.principal)
         finally:
+            self.keepalive.forget(link)
             conversation.leave()
             if link.end is not None:
                 session = conversation.session
@@ -231,21 +232,23 @@ class Conversation:
         decided = False
         try:
             self._take_place(principal)
-            with trio.fail_after(reception.attach_seconds):
-                self.session = await reception.registry.attach(principal.name, agent, key, after, self)
+            session = None
+            with trio.move_on_after(reception.attach_seconds):
+                session = await reception.registry.attach(principal.name, agent, key, after, self)
         except SpiderwebError as refused:
             decided = True
             self._say_refused(refusal_frame(refused, None))
             self._link.close(CLOSED_WITH.get(refused.code, Close.TRY_AGAIN))
-        except trio.TooSlowError:
-            decided = True
-            message = f"The session could not be opened within {reception.attach_seconds:g} seconds."
-            self._refuse(Code.STORAGE_UNAVAILABLE, message, None, RETRY_MS)
-            self._link.close(Close.TRY_AGAIN)
         else:
             decided = True
+            if session is None:
+                message = f"The session could not be opened within {reception.attach_seconds:g} seconds."
+                self._refuse(Code.STORAGE_UNAVAILABLE, message, None, RETRY_MS)
+                self._link.close(Close.TRY_AGAIN)
+                return
+            self.session = session
             reception.metrics.requests_served += 1
-            reception.on_attach(principal, agent, self.session.key, self._admitted.peer.address)
+            reception.on_attach(principal, agent, session.key, self._admitted.peer.address)
         finally:
             if not decided:  # the link ended meanwhile, or a bug came in between
                 reception.metrics.requests_refused[Code.CANCELLED.value] += 1

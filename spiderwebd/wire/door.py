@@ -17,6 +17,7 @@ import trio.abc
 from spiderwebd.core import limits
 from spiderwebd.core.codes import Code, Refused
 from spiderwebd.core.limits import Limit
+from spiderwebd.core.values import value
 from spiderwebd.tokens import Principal, Role
 from spiderwebd.wire.head import (
     Head,
@@ -65,7 +66,7 @@ class DoorRules:
     retry_after_ms: int = 1_000
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Admitted:
     """A client that may become a link."""
 

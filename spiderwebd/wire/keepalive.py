@@ -7,8 +7,6 @@ for what it cannot see, a proxy in between or a program that hangs, so they may 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Protocol
 
 import trio
@@ -57,14 +55,13 @@ class KeepaliveSweep:
         """Count the links watched."""
         return len(self._links)
 
-    @contextmanager
-    def watching(self, link: Watched) -> Iterator[None]:
-        """Watch a link for as long as the block runs."""
+    def watch(self, link: Watched) -> None:
+        """Watch a link from now on, until `forget`."""
         self._links[link] = None
-        try:
-            yield
-        finally:
-            del self._links[link]
+
+    def forget(self, link: Watched) -> None:
+        """Watch a link no longer."""
+        del self._links[link]
 
     def close_all(self, code: Close, reason: str = "") -> None:
         """Begin the end of every link watched, what waits in its outbox first; never waits."""

@@ -19,6 +19,7 @@ import trio
 import trio.abc
 
 from spiderwebd.core.codes import SpiderwebError
+from spiderwebd.core.values import value
 
 Transport = Literal["tcp", "unix"]
 Listener = trio.SocketListener | trio.SSLListener[trio.SocketStream]
@@ -40,7 +41,7 @@ class ExposedError(ListenError):
     """A socket that others can reach was handed over, and neither TLS nor the explicit word was."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Peer:
     """The other end of an accepted socket, as the kernel vouches for it."""
 

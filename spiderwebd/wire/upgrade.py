@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import re
 
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 """RFC 6455 section 1.3."""
-_KEY = re.compile(rb"^sec-websocket-key:[ \t]*([^ \t\r\n]+)", re.IGNORECASE | re.MULTILINE)
+_KEY = b"\r\nsec-websocket-key:"
 
 
 def upgrade_answer(head: bytes) -> bytes:
     """Return the 101 of RFC 6455 section 4.2.2 for a request head; ValueError when it has no key."""
-    key = _KEY.search(head)
-    if key is None:
+    at = head.lower().find(_KEY)
+    if at < 0:
         raise ValueError("an upgrade request without Sec-WebSocket-Key came past the door")
-    token = base64.b64encode(hashlib.sha1(key[1] + _GUID, usedforsecurity=False).digest())
+    start = at + len(_KEY)
+    key = head[start : head.index(b"\r\n", start)].strip()
+    token = base64.b64encode(hashlib.sha1(key + _GUID, usedforsecurity=False).digest())
     return (
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
         b"Sec-WebSocket-Accept: " + token + b"\r\n\r\n"

@@ -46,7 +46,9 @@ async def test_silent_peers_are_pinged_and_then_ended(autojump_clock: trio.testi
     sweep = KeepaliveSweep(idle_seconds=240, silent_seconds=300)
     start = trio.current_time()
     lively, dead = Line(start), Line(start, answers=False)
-    with trio.move_on_after(1000), sweep.watching(lively), sweep.watching(dead):
+    sweep.watch(lively)
+    sweep.watch(dead)
+    with trio.move_on_after(1000):
         await sweep.run()
     assert autojump_clock.current_time() >= start + 1000
     assert lively.closed == []
@@ -67,7 +69,8 @@ async def test_a_talking_peer_is_never_pinged(autojump_clock: trio.testing.MockC
             line.heard_at = trio.current_time()
             await trio.sleep(100)
 
-    with trio.move_on_after(1000), sweep.watching(line):
+    sweep.watch(line)
+    with trio.move_on_after(1000):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(talk)
             await sweep.run()
@@ -79,8 +82,9 @@ async def test_links_are_watched_only_while_they_run() -> None:
     """A link that ended is forgotten."""
     sweep = KeepaliveSweep()
     line = Line()
-    with sweep.watching(line):
-        assert len(sweep) == 1
+    sweep.watch(line)
+    assert len(sweep) == 1
+    sweep.forget(line)
     assert len(sweep) == 0
     sweep.sweep(10_000.0)
     await trio.lowlevel.checkpoint()
@@ -91,9 +95,10 @@ async def test_close_all_reaches_every_link() -> None:
     """Stopping the daemon says goodbye to all, with what waits sent first."""
     sweep = KeepaliveSweep()
     lines = [Line() for _ in range(3)]
-    with sweep.watching(lines[0]), sweep.watching(lines[1]), sweep.watching(lines[2]):
-        sweep.close_all(Close.GOING_AWAY, "stopping")
-        await trio.lowlevel.checkpoint()
+    for line in lines:
+        sweep.watch(line)
+    sweep.close_all(Close.GOING_AWAY, "stopping")
+    await trio.lowlevel.checkpoint()
     assert [line.closed[0][1:] for line in lines] == [(Close.GOING_AWAY, True)] * 3
 
 
