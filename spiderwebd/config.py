@@ -16,9 +16,9 @@ from pathlib import Path
 from spiderwebd.config_settings import KEYS, Settings, contradictions
 from spiderwebd.config_sources import (
     Layer,
-    LayerSource,
     Problem,
     environment_layer,
+    merged,
     nearest,
     option_layer,
     read_file,
@@ -77,9 +77,7 @@ def load(
     ]
     for layer in layers:
         problems += layer.check()
-    # pydantic-settings takes the strongest source first and merges the tables.
-    sources = tuple(LayerSource(layer) for layer in reversed(layers))
-    settings = Settings(_build_sources=(sources, {}))  # type: ignore[call-arg]  # not a field, hidden from mypy
+    settings = Settings(**merged(layers))
     origins = {
         key: next((layer.origins[key] for layer in reversed(layers) if key in layer.origins), "default")
         for key in KEYS

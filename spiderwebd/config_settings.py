@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
-from typing_extensions import override
 
 
 def _path(value: object) -> object:
@@ -347,10 +345,10 @@ class Log(Section):
     )
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """All sections. Made by `config.load`; made directly it is the defaults and the arguments alone."""
 
-    model_config = SettingsConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True)
 
     listen: Listen = Listen()
     state: State = State()
@@ -368,19 +366,6 @@ class Settings(BaseSettings):
     overload: Overload = Overload()
     shutdown: Shutdown = Shutdown()
     log: Log = Log()
-
-    @classmethod
-    @override
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Read nothing from the process by itself: `config.load` names every source."""
-        return (init_settings,)
 
 
 SECTIONS: dict[str, type[Section]] = {

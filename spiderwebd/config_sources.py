@@ -1,7 +1,7 @@
 """Where settings come from: files, environment and command line, each a layer that knows its origins.
 
-A layer is a pydantic-settings source; `config.load` puts the layers on top of each other. TOML lines
-are found by a scan, because tomllib keeps none; a key the scan does not see is named by its file.
+Each layer is checked by itself, and `config.load` puts them on top of each other. TOML lines are found
+by a scan, because tomllib keeps none; a key the scan does not see is named by its file.
 """
 
 from __future__ import annotations
@@ -16,9 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
-from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
-from pydantic_settings import PydanticBaseSettingsSource
 from typing_extensions import override
 
 from spiderwebd.config_settings import KEYS, SECTIONS, Settings
@@ -85,22 +83,13 @@ class Layer:
         return problems
 
 
-class LayerSource(PydanticBaseSettingsSource):
-    """A layer as pydantic-settings reads it."""
-
-    def __init__(self, layer: Layer) -> None:
-        super().__init__(Settings)
-        self.layer = layer
-
-    @override
-    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
-        """Return the section's table, its name, and that it needs no decoding."""
-        return self.layer.values.get(field_name), field_name, False
-
-    @override
-    def __call__(self) -> dict[str, Any]:
-        """Return the whole layer."""
-        return self.layer.values
+def merged(layers: Iterable[Layer]) -> dict[str, Any]:
+    """Put checked layers on top of each other, weakest first: tables are merged, all else is replaced."""
+    values: dict[str, dict[str, Any]] = {}
+    for layer in layers:
+        for section, table in layer.values.items():
+            values.setdefault(section, {}).update(table)
+    return values
 
 
 def _reason(key: str, detail: ErrorDetails) -> tuple[str, str | None]:
