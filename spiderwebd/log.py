@@ -1,4 +1,4 @@
-"""Logging: structlog into the journal with its fields, or one line of text or JSON on standard error.
+"""Logging: into the journal with its fields, or one line of text or JSON on standard error.
 
 What is logged goes into a bounded queue; one thread writes it. The loop never waits for a terminal,
 a pipe or the journal: when the queue is full a line is dropped and counted (`dropped`). Session keys
@@ -22,9 +22,9 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
-import structlog
 from logging_journald import JournaldTransport
 from typing_extensions import override
 
@@ -67,35 +67,6 @@ _SHORTEST_SECRET = 19
 
 _bound: ContextVar[dict[str, object]] = ContextVar("bound", default={})  # noqa: B039  # it is never changed
 
-
-def _add_bound(
-    logger: logging.Logger, name: str, fields: structlog.typing.EventDict
-) -> structlog.typing.EventDict:
-    """Add the fields of this task to a line, behind those of its own."""
-    return {**_bound.get(), **fields}
-
-
-def _hand_over(
-    logger: logging.Logger, name: str, fields: structlog.typing.EventDict
-) -> tuple[tuple[structlog.typing.EventDict], dict[str, Any]]:
-    """Pass a line's fields on to the standard library, with the place in the code that logged it."""
-    frames = fields.pop("stacklevel", 1)
-    arguments, keywords = structlog.stdlib.ProcessorFormatter.wrap_for_formatter(logger, name, fields)
-    return arguments, {**keywords, "stacklevel": frames}
-
-
-# At import: a module that logs before `setup` must not print on standard output, structlog's default.
-structlog.configure(
-    processors=[
-        structlog.stdlib.filter_by_level,
-        _add_bound,
-        structlog.processors.format_exc_info,
-        _hand_over,
-    ],
-    logger_factory=structlog.stdlib.LoggerFactory(),
-    wrapper_class=structlog.stdlib.BoundLogger,
-    cache_logger_on_first_use=True,
-)
 
 _EVENT_LOGGER = logging.getLogger(f"{ROOT}.events")
 
@@ -149,36 +120,73 @@ def hide(text: str) -> str:
     return _SESSION_KEY.sub(r"\1...", _TOKEN.sub(_HIDDEN, text))
 
 
-def get_logger(name: str) -> structlog.stdlib.BoundLogger:
+class Logger:
+    """What a module logs by: a message, and fields by name, of which `exc_info` is an exception.
+
+    Of the standard library's loggers, so that levels are theirs; structlog does the same, but a tenth of
+    the way from exec to ready was spent on loading it.
+    """
+
+    __slots__ = ("_logger",)
+
+    def __init__(self, name: str) -> None:
+        self._logger = logging.getLogger(name)
+
+    @property
+    def wants_debug(self) -> bool:
+        """Whether lines for who looks for a bug are wanted now: to make them all costs more than to ask."""
+        return self._logger.isEnabledFor(logging.DEBUG)
+
+    def debug(self, message: str, /, **fields: object) -> None:
+        """Log for who looks for a bug."""
+        self._log(logging.DEBUG, message, fields)
+
+    def info(self, message: str, /, **fields: object) -> None:
+        """Log what happens."""
+        self._log(logging.INFO, message, fields)
+
+    def warning(self, message: str, /, **fields: object) -> None:
+        """Log what somebody should know."""
+        self._log(logging.WARNING, message, fields)
+
+    def error(self, message: str, /, **fields: object) -> None:
+        """Log what went wrong."""
+        self._log(logging.ERROR, message, fields)
+
+    def critical(self, message: str, /, **fields: object) -> None:
+        """Log what ends the daemon."""
+        self._log(logging.CRITICAL, message, fields)
+
+    def _log(self, level: int, message: str, fields: dict[str, object]) -> None:
+        if self._logger.isEnabledFor(level):
+            _hand_over(self._logger, level, {**fields, "event": message}, sys._getframe(2))
+
+
+def get_logger(name: str) -> Logger:
     """Return the logger of a module; `name` is its `__name__`."""
-    logger: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(name)
-    return logger
+    return Logger(name)
+
+
+def _hand_over(logger: logging.Logger, level: int, fields: dict[str, Any], caller: FrameType) -> None:
+    """Pass a line on to the standard library: its fields, those of its task, and where it was logged."""
+    line = {**_bound.get(), **fields}
+    raised = line.pop("exc_info", None)
+    if isinstance(raised, BaseException):
+        line["exception"] = logging.Formatter().formatException((type(raised), raised, raised.__traceback__))
+    code = caller.f_code
+    logger.handle(
+        logging.LogRecord(logger.name, level, code.co_filename, caller.f_lineno, line, (), None, code.co_name)
+    )
 
 
 def event(name: EventName, /, **fields: object) -> None:
     """Log an operator event: its fixed text, priority and MESSAGE_ID, with these fields."""
     entry = EVENTS[name]
-    if _EVENT_LOGGER.isEnabledFor(entry.level):
-        line: dict[str, Any] = {**_bound.get(), **fields, "event": entry.text, "operator_event": name}
-        if "exc_info" in line:
-            line = dict(structlog.processors.format_exc_info(_EVENT_LOGGER, "", line))
-        _handle(_EVENT_LOGGER, entry.level, line)
-
-
-def tell(logger: logging.Logger, level: int, text: str, /, **fields: object) -> None:
-    """Log a line of one of the standard library's loggers, for lines that come with every goal or task."""
-    if logger.isEnabledFor(level):
-        _handle(logger, level, {**_bound.get(), **fields, "event": text})
-
-
-def _handle(logger: logging.Logger, level: int, line: dict[str, Any]) -> None:
-    # The record is made here, not by structlog: an audit line was a tenth of what an attach costs, and a
-    # goal's lines were a sixth of it.
-    caller = sys._getframe(2)
-    code = caller.f_code
-    logger.handle(
-        logging.LogRecord(logger.name, level, code.co_filename, caller.f_lineno, line, (), None, code.co_name)
-    )
+    level = entry.level
+    if not _EVENT_LOGGER.isEnabledFor(level):
+        return
+    line = {**fields, "event": entry.text, "operator_event": name}
+    _hand_over(_EVENT_LOGGER, level, line, sys._getframe(1))
 
 
 def setup(
@@ -293,7 +301,7 @@ class _QueueHandler(logging.Handler):
 
 
 def _line(record: logging.LogRecord) -> _Line:
-    """Make a line of a record of structlog or of a library; everything in it bounded and cleaned."""
+    """Make a line of a record of ours or of a library; everything in it bounded and cleaned."""
     if isinstance(record.msg, dict):
         fields: dict[str, Any] = dict(record.msg)
         message = str(fields.pop("event", ""))

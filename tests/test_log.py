@@ -198,12 +198,12 @@ def test_secrets_are_hidden_everywhere(
     logger.info(message, head=f"Bearer {TOKEN}", token="plain", authorization="x", session=KEY)
     try:
         raise ValueError(f"bad {TOKEN}")
-    except ValueError:
-        logger.exception("failed", key=KEY)
+    except ValueError as error:
+        logger.error("failed", exc_info=error, key=KEY)
     try:
         raise KeyError(KEY)
-    except KeyError:
-        logger.exception("no session", about=f"key={KEY}")
+    except KeyError as error:
+        logger.error("no session", exc_info=error, about=f"key={KEY}")
         logging.getLogger("library").exception("failed too with %s", TOKEN)
     text = pipe.finish()
     if format_name == "journal":
@@ -220,8 +220,8 @@ def test_exceptions_are_shown_without_local_variables(pipe: Pipe) -> None:
     log.setup("info", "text", descriptor=pipe.writing)
     try:
         raise ExceptionGroup("several", [KeyError(len(hidden))])
-    except ExceptionGroup:
-        log.get_logger("spiderwebd.test").exception("failed")
+    except ExceptionGroup as group:
+        log.get_logger("spiderwebd.test").error("failed", exc_info=group)
     head, *rows = pipe.finish().splitlines()
     assert head.endswith("error    failed")
     assert all(row.startswith("    ") for row in rows)

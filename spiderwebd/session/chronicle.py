@@ -6,13 +6,11 @@ stand at debug level, since there is one for every message.
 
 from __future__ import annotations
 
-import logging
-
 from spiderwebd import log
 from spiderwebd.core.records import GoalRecord, RequestRecord, TaskRecord, TaskState
 from spiderwebd.core.state import Step
 
-_LOGGER = logging.getLogger(__name__)
+_LOGGER = log.get_logger(__name__)
 
 TOLD = (GoalRecord, TaskRecord)
 TOLD_ALL = (*TOLD, RequestRecord)
@@ -21,15 +19,13 @@ TOLD_ALL = (*TOLD, RequestRecord)
 def tell(step: Step) -> None:
     """Write a line for each goal that was accepted or ended, and for each task that ended."""
     state = step.state
-    told = TOLD_ALL if _LOGGER.isEnabledFor(logging.DEBUG) else TOLD
+    told = TOLD_ALL if _LOGGER.wants_debug else TOLD
     for record in step.records:
         if type(record) not in told:
             continue
         match record:
             case GoalRecord(state=TaskState.QUEUED):
-                log.tell(
-                    _LOGGER,
-                    logging.INFO,
+                _LOGGER.info(
                     "a goal was accepted",
                     session=state.key,
                     agent=state.agent,
@@ -38,9 +34,7 @@ def tell(step: Step) -> None:
                     goal=record.goal_id,
                 )
             case GoalRecord() if record.ended_ms is not None:
-                log.tell(
-                    _LOGGER,
-                    logging.INFO,
+                _LOGGER.info(
                     "a goal ended",
                     session=state.key,
                     request=record.request,
@@ -49,9 +43,7 @@ def tell(step: Step) -> None:
                     milliseconds=record.ended_ms - record.created_ms,
                 )
             case TaskRecord() if record.state.ended:
-                log.tell(
-                    _LOGGER,
-                    logging.INFO,
+                _LOGGER.info(
                     "a task ended",
                     session=state.key,
                     request=_request_of(step, record.goal_id),
@@ -63,9 +55,7 @@ def tell(step: Step) -> None:
                     attempt=record.attempts,
                 )
             case RequestRecord():
-                log.tell(
-                    _LOGGER,
-                    logging.DEBUG,
+                _LOGGER.debug(
                     "a request was kept",
                     session=state.key,
                     principal=state.principal,

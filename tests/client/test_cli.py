@@ -185,7 +185,7 @@ def test_starts_without_the_daemon_s_libraries(user: User) -> None:
     """A question imports neither trio nor pydantic, and rich only for a terminal."""
     probe = (
         "import sys; from spiderwebd.client.cli import main; status = main(['state']);"
-        "heavy = {'trio', 'pydantic', 'pydantic_core', 'rich', 'sqlite3', 'structlog'} & set(sys.modules);"
+        "heavy = {'trio', 'pydantic', 'pydantic_core', 'rich', 'sqlite3'} & set(sys.modules);"
         "assert not heavy, heavy; sys.exit(status)"
     )
     ended = subprocess.run(
