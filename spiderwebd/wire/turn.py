@@ -30,14 +30,9 @@ class LoopTurn(trio.abc.Instrument):
         self._began = trio.current_time()
 
     @property
-    def late(self) -> bool:
-        """Whether it has lasted so long that others should have theirs."""
-        return trio.current_time() - self._began >= TURN_SECONDS
-
-    @property
     def burst(self) -> int:
         """How many messages one link may hand on now."""
-        return 1 if self.late else BURST
+        return BURST if trio.current_time() - self._began < TURN_SECONDS else 1
 
 
 _present: trio.lowlevel.RunVar[LoopTurn] = trio.lowlevel.RunVar("spiderwebd: turn of the loop")

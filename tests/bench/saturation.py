@@ -135,6 +135,8 @@ class Run:
     """Tasks of the daemon's loop before anybody came."""
     memory: float = 0.0
     """Resident memory in the last part of the last load."""
+    awake: float = 0.0
+    """Sessions that were awake then."""
     compactions: int = 0
     """Frames that told of one."""
     filling: int = 0
@@ -169,12 +171,13 @@ class Run:
         descriptors = self._descriptors()  # the readers of the database are open by now
         await self._load(hostile=True, seconds=self.seconds * 0.3)
         await self._check_sums(exact=False)
-        memory = self.memory
+        memory, awake = self.memory, self.awake
         await self._load(hostile=True, seconds=self.seconds * 0.3)
         await self._check_sums(exact=False)
         grown = self.memory / memory
         self.report.say(
-            f"memory: {memory / 2**20:.1f} MiB under hostile load, x{grown:.3f} after as much of it again"
+            f"memory: {memory / 2**20:.1f} MiB and {awake:.0f} sessions awake under hostile load, "
+            f"x{grown:.3f} and {self.awake:.0f} after as much of it again"
         )
         self.report.check(
             self.seconds < SHORT_LOAD_SECONDS or grown <= MEMORY_RATIO, f"memory grew by {grown:.3f}"
@@ -346,13 +349,16 @@ class Run:
             found.append(proc.resident_bytes(self.daemon.pid))
             await trio.sleep(0.25)
         self.memory = median(found or [proc.resident_bytes(self.daemon.pid)])
+        self.awake = self.gauges("sessions_awake")["sessions_awake"]
 
     # Hostility: what these send is not in the ledger, but in the daemon's own sums
 
-    async def _hostile(self, deadline: float, receive_buffer: int | None = None) -> Peer | None:
+    async def _hostile(
+        self, deadline: float, receive_buffer: int | None = None, key: str | None = None
+    ) -> Peer | None:
         while trio.current_time() < deadline:
             try:
-                return await Peer.open(self.target, receive_buffer=receive_buffer)
+                return await Peer.open(self.target, key, receive_buffer=receive_buffer)
             except (ShedError, EndedError, OSError, trio.TooSlowError):
                 await trio.sleep(0.5)
         return None
@@ -390,8 +396,10 @@ class Run:
             await trio.aclose_forcefully(peer.stream)
 
     async def _vanishing(self, deadline: float) -> None:
-        """Asks, and is gone before the answer, again and again."""
-        while (peer := await self._hostile(deadline)) is not None:
+        """Asks, is gone before the answer, and comes back to ask again."""
+        key: str | None = None  # of one session: memory is compared, and that of sessions is their number's
+        while (peer := await self._hostile(deadline, key=key)) is not None:
+            key = peer.ack["sessionKey"]
             try:
                 await peer.send({"type": "chat.send", "content": "hello"}, {"type": "memory.recall"})
             except EndedError:
