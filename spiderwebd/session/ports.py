@@ -123,6 +123,8 @@ class House:
     attentive: dict[str, None] = field(default_factory=dict)
     """Keys of the awake sessions that a sweep has to look at (`core/attention`), in the order in which they
     began to."""
+    unattended: dict[str, None] = field(default_factory=dict)
+    """Keys of the awake sessions without a link, which alone may fall asleep."""
     totals: Totals = field(default_factory=Totals)
     """What waits in all awake sessions together."""
     telemetry: Telemetry = field(default_factory=Telemetry)

@@ -281,12 +281,13 @@ class Registry:
         now = self.house.clock.monotonic()
 
         def look_at(session: Session) -> None:
-            if session.links or session.closing or now - session.idle_since < patience:
-                return  # decided cheaply for nearly all
+            if session.closing or now - session.idle_since < patience:
+                return
             if session.quiet and not self._has_to_speak(session.state):
                 session.close()
 
-        self.each(look_at)
+        unattended = self.house.unattended
+        _look((self.awake[key] for key in unattended if key in self.awake), look_at)
 
     def each(self, look_at: Callable[[Session], None]) -> None:
         """Do something for every awake session; a bug it meets in one ends that one, at its own wall."""

@@ -88,6 +88,7 @@ class Session:
         self.tally = Tally(house.metrics, state, taken_over=taken_over)
         """What it adds to the daemon's numbers."""
         state.count_share()
+        house.unattended[state.key] = None
         self._running = Running(this)
         self._watching = Watching(this)
         self._ticking: set[str] = set()
@@ -127,6 +128,7 @@ class Session:
             self._nursery = None
             self.state.share.set(0, 0)
             self.house.attentive.pop(self.key, None)
+            self.house.unattended.pop(self.key, None)
             self.tally.close(self._ending_code, self._commits.requests_to_show)
             self._inbox.close()
             self._commits.close()
@@ -255,6 +257,7 @@ class Session:
         Once `over`, nobody would hear it: the next life has to be woken instead.
         """
         self.links.expect(client)
+        self.house.unattended.pop(self.key, None)
         self._inbox.put(partial(self._attach, client, ack, after))
 
     def _attach(self, client: Client, ack: Acknowledge, after: int | None, step: Step) -> None:
@@ -272,6 +275,8 @@ class Session:
         self.links.leave(client)
         self._watching.leave(client)
         self.idle_since = self.house.clock.monotonic()
+        if not (self.links or self.over):
+            self.house.unattended[self.key] = None
 
     # From sweeps and the registry
 

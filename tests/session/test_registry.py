@@ -566,3 +566,27 @@ async def test_a_session_that_fell_asleep_is_freed_without_the_collector(
             assert session() is None, gc.get_referrers(session())
         finally:
             gc.enable()
+
+
+async def test_only_sessions_without_a_link_are_looked_at_for_their_sleep(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    """However many are attached, the sweep that sends sessions to sleep costs what the others cost."""
+    async with open_household(tmp_path) as household:
+        unattended = household.registry.house.unattended
+        first = await household.attach()
+        second = await household.attach()
+        also = await household.attach(key_of(second))
+        assert unattended == {}
+        leave(also)
+        assert unattended == {}
+        leave(second)
+        assert list(unattended) == [key_of(second)]
+        back = await household.attach(key_of(second))
+        assert unattended == {}
+        leave(back)
+        household.registry.hibernate_seconds = 0
+        household.registry.hibernate()
+        await household.asleep(key_of(second))
+        assert unattended == {}
+        assert list(household.registry.awake) == [key_of(first)]
