@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import asdict, dataclass, fields
 
-from spiderwebd.client.connection import Frame
+from spiderwebd.client.transport import Frame
 
 _SAMPLE = re.compile(r'spiderwebd_requests_(\w+?)(?:_total)?(?:\{\w+="(\w+)"\})? ([0-9.e+-]+)')
 

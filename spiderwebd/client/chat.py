@@ -7,11 +7,11 @@ import os
 from collections import deque
 from collections.abc import Iterator
 
-from spiderwebd.client.connection import Frame
 from spiderwebd.client.desk import Desk, check
 from spiderwebd.client.errors import Exit, UsageError
 from spiderwebd.client.request import Request
 from spiderwebd.client.stream import SessionStream
+from spiderwebd.client.transport import Frame
 
 LINE_BYTES = 1_048_576
 """Longest line of input; the daemon's own limit (messageBytes in session.ack) is far below."""

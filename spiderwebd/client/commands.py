@@ -8,11 +8,11 @@ import sys
 from typing import Any
 
 from spiderwebd.client import chat
-from spiderwebd.client.connection import Frame
 from spiderwebd.client.desk import Desk, check
 from spiderwebd.client.errors import Exit, UsageError
 from spiderwebd.client.health import accounts, probe
 from spiderwebd.client.request import UNANSWERED, Request
+from spiderwebd.client.transport import Frame
 
 
 def talk(desk: Desk) -> Exit:

@@ -33,16 +33,13 @@ from wsproto.utilities import LocalProtocolError, RemoteProtocolError
 
 from spiderwebd.client.discovery import Place
 from spiderwebd.client.errors import ClientError, DeadlineError, LinkLostError, ProtocolError, RefusedError
-from spiderwebd.client.transport import open_socket
+from spiderwebd.client.transport import OPEN_SECONDS, Frame, open_socket
 from spiderwebd.core.codes import CLOSE_MEANINGS, Close, Code
-
-Frame = dict[str, Any]
 
 RECEIVE_BYTES = 65_536
 MESSAGE_CHARACTERS = 16_777_216
 """Longest message taken from the daemon; its largest answer is 128 full memories."""
 REFUSAL_BYTES = 65_536
-OPEN_SECONDS = 10.0
 SEND_SECONDS = 10.0
 CLOSE_SECONDS = 1.0
 

@@ -9,13 +9,13 @@ from contextlib import contextmanager
 from functools import cached_property
 from time import monotonic
 
-from spiderwebd.client.connection import Frame
 from spiderwebd.client.discovery import Place, Wishes, find
 from spiderwebd.client.errors import DeadlineError, Exit, RefusedError
 from spiderwebd.client.output import Output
 from spiderwebd.client.remembered import RememberedSessions, default_path
 from spiderwebd.client.request import Request
 from spiderwebd.client.stream import RECONNECT_SECONDS, SessionStream, refusal, seq_of
+from spiderwebd.client.transport import Frame
 from spiderwebd.core.codes import MEANINGS, Code
 
 ANSWER_SECONDS = 30.0

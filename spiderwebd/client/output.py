@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping
 from typing import TextIO
 
-from spiderwebd.client.connection import Frame
+from spiderwebd.client.transport import Frame
 from spiderwebd.client.wording import visible, words
 
 STYLES = {

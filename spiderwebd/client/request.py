@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from spiderwebd.client.connection import Frame
 from spiderwebd.client.errors import Exit, exit_for
+from spiderwebd.client.transport import Frame
 
 LAST_ANSWER = {
     "ping": "pong",

@@ -13,9 +13,8 @@ from collections.abc import Callable
 from threading import Event
 from time import monotonic
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
-from spiderwebd.client.connection import OPEN_SECONDS, Connection, Frame
 from spiderwebd.client.discovery import Place
 from spiderwebd.client.errors import (
     ClientError,
@@ -25,7 +24,11 @@ from spiderwebd.client.errors import (
     RefusedError,
     UnreachableError,
 )
+from spiderwebd.client.transport import OPEN_SECONDS, Frame
 from spiderwebd.core.codes import MEANINGS, Code
+
+if TYPE_CHECKING:
+    from spiderwebd.client.connection import Connection
 
 QUIET_SECONDS = 20.0
 """Silence after which the daemon is pinged; the daemon pings in the same rhythm."""
@@ -86,6 +89,10 @@ class SessionStream:
         key, it gives a new session: the ack's sessionKey is then another. Raises as
         `Connection.open`, and RefusedError when the daemon has no room for the session.
         """
+        from spiderwebd.client.connection import (
+            Connection,
+        )  # `status` needs none, and is quicker without its libraries
+
         deadline = monotonic() + timeout
         connection = Connection.open(self.place, self.agent, session=key, after=after, timeout=timeout)
         try:

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import socket
 from pathlib import Path
+from typing import Any
 
 from spiderwebd.client.address import Address
 from spiderwebd.client.errors import UnreachableError
+
+Frame = dict[str, Any]
+"""One JSON object, as it goes over a connection."""
+
+OPEN_SECONDS = 10.0
+"""From here to session.ack."""
 
 
 def open_socket(address: Address, timeout: float, ca_file: Path | None = None) -> socket.socket:

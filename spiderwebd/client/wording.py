@@ -8,7 +8,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from spiderwebd.client.connection import Frame
+from spiderwebd.client.transport import Frame
 
 Wording = Callable[[Frame], list[str]]
 
