@@ -56,7 +56,7 @@ class Readiness:
         try:
             with scope:
                 while True:
-                    await trio.lowlevel.wait_readable(epoll)
+                    await trio.lowlevel.wait_readable(epoll)  # cancelled with the last link
                     for descriptor, _event in epoll.poll(0, EVENTS):
                         # One may have gone by what another was told.
                         readable = self._readable.get(descriptor)

@@ -132,7 +132,7 @@ class MessageReader:
         self._paused = trio.Event()
         descriptor = socket.fileno()
         with link_readiness().watching(descriptor, partial(self._readable, descriptor)):
-            await self._paused.wait()
+            await self._paused.wait()  # without a deadline: the keepalive ends a link that stays silent
 
     def _readable(self, descriptor: int) -> None:
         if self._paused.is_set():

@@ -126,7 +126,7 @@ async def test_a_result_outlives_a_disk_that_takes_nothing(
         assert (refusal["request"], refusal["code"]) == ("q", "storage_unavailable")
         assert (await link.ask("ping"))["type"] == "pong"
         assert (await link.ask("agent.control", action="state"))["type"] == "agent.state"
-        await trio.sleep(60)
+        await trio.sleep(60)  # of the mock clock
         assert link.seqs[-1] == seen
         household.registry.hibernate_seconds = 0
         household.registry.hibernate()
